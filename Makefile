@@ -1,0 +1,35 @@
+# One command in three places: what a contributor, the hook and CI run is the same target.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# `make test TORCH_INDEX=https://download.pytorch.org/whl/cpu` saves gigabytes on a machine without a GPU.
+PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
+REAL_DATA := $(abspath ..)/shared
+
+.PHONY: setup demo test check format bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'lpcam needs Python 3.11 or newer: make PYTHON=python3.12 …')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_INDEX) --editable '.[dev,bench]'
+	touch $@
+
+demo: setup
+	$(BIN)/lpcam demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info lpcam_work lpcam_demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,27 @@
+"""The one error a user can fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LpcamError(Exception):
+    """Something the user can fix; the message is one line and ends with what to do next.
+
+    The command line prints it without a traceback and exits with 1. Everything else is a bug of
+    lpcam and keeps its traceback.
+    """
+
+
+def unknown(kind: str, word: str, choices: Iterable[str]) -> LpcamError:
+    """Return the error for a name that does not exist, with the nearest one that does.
+
+    >>> str(unknown("refiner", "irm", ["irn", "psa"]))
+    "unknown refiner 'irm': did you mean 'irn'? choose from irn, psa"
+    """
+    names = sorted(choices)
+    near = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    shown = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
+    return LpcamError(f"unknown {kind} '{word}': {hint}choose from {shown}")

@@ -1,0 +1,87 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lpcam.errors import LpcamError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a neighbour of ``path``, then rename it into place.
+
+    A reader sees the old file or the new one, never a half; on an error the partial file is removed
+    and the old one stays.
+
+    Args:
+        path: The file to be made; its folder is created.
+        write: Called with the path of the partial file.
+
+    Raises:
+        LpcamError: the folder cannot be written to, or the disk is full.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "a" / "b.txt"
+    >>> write_atomically(target, lambda partial: None if partial.write_text("whole") else None)
+    >>> target.read_text()
+    'whole'
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        _flush_to_disk(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise LpcamError(
+            f"cannot write {path} ({error.strerror or error}): check permissions and free space, then run again"
+        ) from error
+    finally:
+        _remove_quietly(partial)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda partial: _write_text(partial, text))
+
+
+def read_json(path: Path, *, repair: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+        repair: What the user should do when the file is missing or damaged.
+
+    Raises:
+        LpcamError: the file is missing, unreadable or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LpcamError(f"{path} does not exist: {repair}") from None
+    except (OSError, ValueError) as error:
+        raise LpcamError(f"cannot read {path} ({error}): {repair}") from error
+    if not isinstance(value, dict):
+        raise LpcamError(f"{path} is not a JSON object: {repair}")
+    return value
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_quietly(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

@@ -1,0 +1,77 @@
+"""The published hyper-parameters of LPCAM, one profile a data set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lpcam.errors import LpcamError, unknown
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Hyper-parameters of the clustering stage.
+
+    Attributes:
+        k: Number of centres on each side (object, rest) of a class.
+        tau: Positions with CAM > tau are object vectors, CAM < tau rest vectors (Eq. 2).
+        class_threshold: μ_f: an object centre with z > μ_f is a class prototype (Eq. 4).
+        context_low: A rest centre is a context prototype where context_low < z < context_high.
+        context_high: μ_b, the upper end.
+        images_per_class: Number of images drawn with replacement for every class; 0 takes all, once.
+        restarts: Number of k-means starts; the one with the best objective is kept.
+        iterations: Most k-means iterations of a start.
+    """
+
+    k: int = 12
+    tau: float = 0.1
+    class_threshold: float = 0.9
+    context_low: float = 0.05
+    context_high: float = 0.9
+    images_per_class: int = 0
+    restarts: int = 1
+    iterations: int = 100
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the hyper-parameters by name."""
+        return asdict(self)
+
+
+PROFILES = {
+    "voc": Profile(),
+    "coco": Profile(k=20, tau=0.25, context_low=0.0, context_high=0.5, images_per_class=100),
+}
+DEFAULT_PROFILE = "voc"
+
+
+def get_profile(name: str = DEFAULT_PROFILE, **changes: float) -> Profile:
+    """Return a published profile with some hyper-parameters changed.
+
+    Args:
+        name: ``voc`` or ``coco``.
+        **changes: Fields of `Profile`.
+
+    Raises:
+        LpcamError: the profile is unknown or a value is out of range.
+
+    >>> get_profile("coco", tau=0.2).tau, get_profile("coco").k
+    (0.2, 20)
+    """
+    if name not in PROFILES:
+        raise unknown("profile", name, PROFILES)
+    profile = replace(PROFILES[name], **changes)  # type: ignore[arg-type]
+    _check(profile)
+    return profile
+
+
+def _check(profile: Profile) -> None:
+    for field, least in (("k", 1), ("images_per_class", 0), ("restarts", 1), ("iterations", 1)):
+        if getattr(profile, field) < least:
+            raise LpcamError(f"{field} is {getattr(profile, field)}: choose {least} or more")
+    for field in ("tau", "class_threshold", "context_low", "context_high"):
+        if not 0 <= getattr(profile, field) <= 1:
+            raise LpcamError(f"{field} is {getattr(profile, field)}: choose a value in 0..1")
+    if profile.context_low >= profile.context_high:
+        raise LpcamError(
+            f"context_low {profile.context_low} is not below context_high {profile.context_high}: swap or widen them"
+        )

@@ -1,0 +1,149 @@
+"""The records that pass between rooms, and the alphabet of their shapes.
+
+N images · K classes · C channels of a feature · H×W image · h×w feature grid · M local features
+(vectors) · P prototypes · S scales. A *local feature* is the C-vector at one grid position.
+Class indices are 0-based and do not count the background, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lpcam.errors import LpcamError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(stage, done, total)``; the library never prints."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report no progress; the default of every stage."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo of a split: where it lies and what is known of it.
+
+    Attributes:
+        name: As the data set spells it (``2007_000032``), without suffix.
+        path: The image file.
+        labels: Its image-level labels, sorted class indices.
+        mask: Its true segmentation mask (0 background, k+1 class k, 255 ignored), if there is one.
+    """
+
+    name: str
+    path: Path
+    labels: tuple[int, ...]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class DataSplit:
+    """The photos of one split of a data set with their image-level labels.
+
+    Attributes:
+        dataset: Kind of data set: ``voc``, ``folder`` or ``demo``.
+        split: Name of the list, such as ``train``.
+        classes: Class names by index, without the background.
+        photos: In the order of the list.
+        notices: What a user should know (labels derived from masks, …), one line each.
+    """
+
+    dataset: str
+    split: str
+    classes: tuple[str, ...]
+    photos: tuple[Photo, ...]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over class names, photo names and image-level labels (not over paths)."""
+        payload = [self.classes, [(photo.name, photo.labels) for photo in self.photos]]
+        return hashlib.sha256(json.dumps(payload).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ActivationMaps:
+    """The activation maps of one image for its own classes.
+
+    Attributes:
+        labels: K class indices, sorted.
+        strided: float32 [K, (H-1)//4+1, (W-1)//4+1] in 0..1.
+        high_res: float32 [K, H, W] in 0..1.
+    """
+
+    labels: tuple[int, ...]
+    strided: Tensor
+    high_res: Tensor
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photo that could not be processed, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage did with its photos.
+
+    Attributes:
+        images: Photos processed now.
+        skipped: Photos that were complete before.
+        failures: Photos that could not be processed.
+        seconds: Wall time of the stage.
+        backbone_seconds: Part of it spent in the classifier's forward passes.
+        notices: What a user should know, one line each.
+    """
+
+    images: int
+    skipped: int
+    failures: tuple[Failure, ...]
+    seconds: float
+    backbone_seconds: float
+    notices: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """Return the object that ``--json`` prints."""
+        return {
+            "images": self.images,
+            "skipped": self.skipped,
+            "failed": len(self.failures),
+            "failures": [{"name": failure.name, "reason": failure.reason} for failure in self.failures],
+            "seconds": self.seconds,
+            "backbone_seconds": self.backbone_seconds,
+            "images_per_second": self.images / self.seconds if self.seconds > 0 else 0.0,
+            "notices": list(self.notices),
+        }
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How photos are sent through a classifier; nothing here changes a result beyond rounding.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+        batch_size: Photos of one size that share a forward, ≥ 1.
+        workers: Threads that read photos ahead, ≥ 0; 0 reads them in line.
+
+    Raises:
+        LpcamError: a number is too small.
+    """
+
+    device: str = "auto"
+    batch_size: int = 1
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("batch size", self.batch_size, 1), ("workers", self.workers, 0)):
+            if value < least:
+                raise LpcamError(f"{name} is {value}: choose {least} or more")
