@@ -1,0 +1,57 @@
+"""CAM, the class activation map (Zhou et al., CVPR 2016) in IRN's multi-view form.
+
+A_k = w_k · f(x)        CAM_k = ReLU(A_k) / (max ReLU(A_k) + 1e-5)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from lpcam.views import CAM_EPSILON
+
+
+def class_activation(features: Tensor, weights: Tensor) -> Tensor:
+    """Return ReLU(w_k · f) at every position.
+
+    Args:
+        features: float [N, C, h, w].
+        weights: float [K, C].
+
+    Returns:
+        float [N, K, h, w], ≥ 0.
+
+    >>> import torch
+    >>> features = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
+    >>> class_activation(features, torch.tensor([[1.0, 1.0], [1.0, -1.0]])).flatten().tolist()
+    [3.0, 0.0]
+    """
+    return F.linear(features.movedim(1, -1), weights).movedim(-1, 1).relu_()
+
+
+@dataclass(frozen=True)
+class Cam:
+    """CAM as a method of the corridor.
+
+    Attributes:
+        weights: float32 [K, C], the classifier's class weights.
+    """
+
+    weights: Tensor
+    epsilon = CAM_EPSILON
+
+    def view_maps(self, features: Tensor, labels: Sequence[int]) -> Tensor:
+        """Return ReLU(A) of image and un-mirrored mirror, added, for the image's own classes.
+
+        Args:
+            features: float [2, C, h, w]: the image and its mirror at one scale.
+            labels: K class indices.
+
+        Returns:
+            float [K, h, w].
+        """
+        maps = class_activation(features, self.weights[list(labels)])
+        return maps[0] + maps[1].flip(-1)
