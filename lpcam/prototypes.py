@@ -1,0 +1,342 @@
+"""Stage 2: from a class's local features to its class prototypes and context prototypes.
+
+LPCAM (Chen & Sun, CVPR 2023), Eq. 2 to 4: split by CAM against τ, cluster both sides, keep the centres that the
+classifier's own weights vouch for. The prototype file is one safetensors file with everything that made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lpcam.errors import LpcamError
+from lpcam.files import write_atomically
+from lpcam.kmeans import Clusters, kmeans
+from lpcam.methods.lpcam import fold
+from lpcam.profiles import Profile
+from lpcam.records import Progress, silent
+
+SCHEMA = 1
+OBJECT, REST = "object", "rest"
+
+Gather = Callable[[int, str], Tensor]
+"""``gather(class index, side)`` returns float32 [M, C], the local features of one side of one class."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a set of prototypes.
+
+    Attributes:
+        classes: Class names by index.
+        weights_sha256: Identity of the classifier.
+        arch: Its architecture.
+        layer: The layer whose features were clustered.
+        stride: Output stride of that layer.
+        dataset: Kind of data set.
+        split: Name of the split.
+        features: Fingerprint of the feature store.
+        profile: Hyper-parameters.
+        seed: Seed of the k-means starts and the image draw.
+    """
+
+    classes: tuple[str, ...]
+    weights_sha256: str = ""
+    arch: str = ""
+    layer: str = ""
+    stride: int = 0
+    dataset: str = ""
+    split: str = ""
+    features: str = ""
+    profile: Profile = field(default_factory=Profile)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Centres:
+    """The cluster centres of one class, both sides, kept or not.
+
+    Attributes:
+        vectors: float32 [P, C], raw means.
+        is_object: bool [P], side of the centre.
+        selected: bool [P], whether it is a class prototype or a context prototype.
+        scores: float32 [P], z of Eq. 3, 0..1.
+        sizes: int64 [P], vectors in the cluster.
+        object_vectors: Vectors with CAM > τ.
+        rest_vectors: Vectors with CAM < τ.
+        fallback: No centre passed μ_f and the one of highest z was taken.
+    """
+
+    vectors: Tensor
+    is_object: Tensor
+    selected: Tensor
+    scores: Tensor
+    sizes: Tensor
+    object_vectors: int
+    rest_vectors: int
+    fallback: bool
+
+    @property
+    def class_prototypes(self) -> Tensor:
+        """float32 [P, C]: F' of Eq. 4."""
+        return self.vectors[self.is_object & self.selected]
+
+    @property
+    def context_prototypes(self) -> Tensor:
+        """float32 [P', C]: B' of Eq. 4."""
+        return self.vectors[~self.is_object & self.selected]
+
+    def counts(self) -> dict[str, int | bool]:
+        """Return what ``lpcam cluster --json`` reports for a class."""
+        return {
+            "object_vectors": self.object_vectors,
+            "rest_vectors": self.rest_vectors,
+            "class_prototypes": len(self.class_prototypes),
+            "context_prototypes": len(self.context_prototypes),
+            "fallback": self.fallback,
+        }
+
+
+def split_positions(cam: Tensor, tau: float, side: str) -> Tensor:
+    """Return which positions belong to a side (Eq. 2): strictly above τ, or strictly below.
+
+    Args:
+        cam: float [M], the normalised CAM at the grid positions, 0..1.
+        tau: τ.
+        side: ``object`` or ``rest``.
+
+    Departs from the paper: Eq. 2 puts equality on the object side; as in the published code it is dropped.
+    """
+    return cam > tau if side == OBJECT else cam < tau
+
+
+def class_scores(centres: Tensor, weights: Tensor, label: int) -> Tensor:
+    """Return z_i = softmax_j(c_i · w_j)[n] (Eq. 3): float32 [P] in 0..1.
+
+    Args:
+        centres: float32 [P, C], raw means: their norm sets the temperature of the softmax.
+        weights: float32 [K, C], the classifier's class weights, no bias.
+        label: n.
+    """
+    return torch.softmax(centres.double() @ weights.double().T, dim=1)[:, label].float()
+
+
+def select_class(scores: Tensor, threshold: float) -> tuple[Tensor, bool]:
+    """Choose the class prototypes: z > μ_f, or the centre of highest z where none passes.
+
+    Returns:
+        bool [P], and whether the fallback was needed.
+
+    Departs from the paper: the VOC code crashes without a class prototype; its COCO code falls back as here.
+    """
+    selected = scores > threshold
+    if bool(selected.any()) or len(scores) == 0:
+        return selected, False
+    selected[scores.argmax()] = True
+    return selected, True
+
+
+def select_context(scores: Tensor, low: float, high: float) -> Tensor:
+    """Choose the context prototypes: low < z < high; bool [P]."""
+    return (scores > low) & (scores < high)
+
+
+def build_class(
+    gather: Callable[[str], Tensor],
+    weights: Tensor,
+    label: int,
+    profile: Profile,
+    *,
+    seed: int,
+    engine: str = "auto",
+) -> Centres:
+    """Cluster both sides of one class and filter the centres.
+
+    Args:
+        gather: Returns the float32 [M, C] vectors of a side; called once for each, so only one side is in memory.
+        weights: float32 [K, C].
+        label: Class index n.
+        profile: Hyper-parameters.
+        seed: Of the data set; each class and side derives its own.
+        engine: k-means engine, see `lpcam.kmeans.kmeans`.
+    """
+    objects, object_count = _cluster_side(gather, OBJECT, label, profile, seed, engine)
+    rest, rest_count = _cluster_side(gather, REST, label, profile, seed, engine)
+    object_scores = class_scores(objects.centres, weights, label)
+    rest_scores = class_scores(rest.centres, weights, label)
+    chosen, fallback = select_class(object_scores, profile.class_threshold)
+    context = select_context(rest_scores, profile.context_low, profile.context_high)
+    return Centres(
+        vectors=torch.cat([objects.centres, rest.centres]),
+        is_object=torch.cat([torch.ones_like(chosen), torch.zeros_like(context)]),
+        selected=torch.cat([chosen, context]),
+        scores=torch.cat([object_scores, rest_scores]),
+        sizes=torch.cat([objects.sizes, rest.sizes]),
+        object_vectors=object_count,
+        rest_vectors=rest_count,
+        fallback=fallback,
+    )
+
+
+def derived_seed(seed: int, label: int, purpose: int) -> int:
+    """Return the seed of one class and purpose, so that classes can be built in any order."""
+    return int(np.random.SeedSequence([seed, label, purpose]).generate_state(1)[0]) & 0x7FFFFFFF
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """The prototypes of every class of a data set.
+
+    Attributes:
+        centres: One `Centres` a class, by class index.
+        provenance: What made them.
+    """
+
+    centres: tuple[Centres, ...]
+    provenance: Provenance
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the prototypes: over all tensors and the provenance."""
+        digest = hashlib.sha256(_describe(self).encode())
+        for name, tensor in sorted(_pack(self.centres).items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def folded(self, *, context: bool = True) -> Tensor:
+        """Return v_n of every class (see `lpcam.methods.lpcam.fold`): float32 [K, C].
+
+        Args:
+            context: False leaves the context prototypes out, the paper's ablation.
+        """
+        return torch.stack([_fold_class(centres, context) for centres in self.centres])
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, atomically."""
+        metadata = {"lpcam": _describe(self)}
+        write_atomically(path, lambda partial: save_file(_pack(self.centres), partial, metadata))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Prototypes:
+        """Read a prototype file.
+
+        Raises:
+            LpcamError: the file is missing, damaged or of another kind.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise LpcamError(f"{path} does not exist: run 'lpcam cluster' first")
+        try:
+            with safe_open(path, framework="pt") as file:
+                description = json.loads((file.metadata() or {})["lpcam"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return _unpack(tensors, description)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise LpcamError(
+                f"{path} is not a whole lpcam prototype file ({_first_line(error)}): "
+                "run 'lpcam cluster --overwrite' to make it again"
+            ) from error
+
+
+def build_prototypes(
+    gather: Gather,
+    weights: Tensor,
+    provenance: Provenance,
+    *,
+    engine: str = "auto",
+    progress: Progress = silent,
+) -> Prototypes:
+    """Build the prototypes of every class.
+
+    Args:
+        gather: Source of the local features, see `Gather`.
+        weights: float32 [K, C].
+        provenance: Carries profile, seed and class names; stored with the result.
+        engine: k-means engine.
+        progress: Told after every class.
+    """
+    count = len(provenance.classes)
+    built = []
+    for label in range(count):
+        progress("cluster", label, count)
+        built.append(
+            build_class(
+                partial(gather, label),
+                weights,
+                label,
+                provenance.profile,
+                seed=provenance.seed,
+                engine=engine,
+            )
+        )
+    progress("cluster", count, count)
+    return Prototypes(tuple(built), provenance)
+
+
+def _cluster_side(
+    gather: Callable[[str], Tensor], side: str, label: int, profile: Profile, seed: int, engine: str
+) -> tuple[Clusters, int]:
+    vectors = gather(side)
+    clusters = kmeans(
+        vectors,
+        profile.k,
+        seed=derived_seed(seed, label, int(side == REST)),
+        restarts=profile.restarts,
+        iterations=profile.iterations,
+        engine=engine,
+    )
+    return clusters, len(vectors)
+
+
+def _fold_class(centres: Centres, context: bool) -> Tensor:
+    if len(centres.class_prototypes) == 0:
+        return centres.vectors.new_zeros(centres.vectors.shape[1])
+    background = centres.context_prototypes if context else centres.context_prototypes[:0]
+    return fold(centres.class_prototypes, background)
+
+
+def _pack(centres: tuple[Centres, ...]) -> dict[str, Tensor]:
+    counts = torch.tensor([len(entry.vectors) for entry in centres])
+    columns = {
+        name: torch.cat([getattr(entry, name) for entry in centres])
+        for name in ("vectors", "is_object", "selected", "scores", "sizes")
+    }
+    totals = torch.tensor([[entry.object_vectors, entry.rest_vectors, entry.fallback] for entry in centres])
+    labels = torch.repeat_interleave(torch.arange(len(centres)), counts)
+    return {**columns, "labels": labels, "totals": totals.long()}
+
+
+def _unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> Prototypes:
+    if description["schema"] != SCHEMA:
+        raise ValueError(f"schema {description['schema']}, this version reads {SCHEMA}")
+    profile = Profile(**description.pop("profile"))
+    description.pop("schema")
+    provenance = Provenance(**{**description, "classes": tuple(description["classes"]), "profile": profile})
+    if not bool(tensors["vectors"].isfinite().all()):
+        raise ValueError("centres that are not finite")
+    centres = []
+    for label in range(len(provenance.classes)):
+        rows = tensors["labels"] == label
+        objects, rest, fallback = tensors["totals"][label].tolist()
+        columns = {name: tensors[name][rows] for name in ("vectors", "is_object", "selected", "scores", "sizes")}
+        centres.append(Centres(**columns, object_vectors=objects, rest_vectors=rest, fallback=bool(fallback)))
+    return Prototypes(tuple(centres), provenance)
+
+
+def _describe(prototypes: Prototypes) -> str:
+    return json.dumps({"schema": SCHEMA, **asdict(prototypes.provenance)}, sort_keys=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

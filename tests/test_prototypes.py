@@ -1,0 +1,208 @@
+"""prototypes: the split, the scores and the selection by hand and against the transcription; golden selection; the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from lpcam.errors import LpcamError
+from lpcam.kmeans import kmeans
+from lpcam.methods.cam import Cam
+from lpcam.profiles import Profile
+from lpcam.prototypes import (
+    Prototypes,
+    Provenance,
+    build_class,
+    build_prototypes,
+    class_scores,
+    select_class,
+    select_context,
+    split_positions,
+)
+from lpcam.views import normalise, sum_high_res
+from tests.reference import lpcam as reference
+
+
+def test_split_drops_equality():
+    cam = torch.tensor([0.0, 0.1, 0.2])
+    assert split_positions(cam, 0.1, "object").tolist() == [False, False, True]
+    assert split_positions(cam, 0.1, "rest").tolist() == [True, False, False]
+
+
+def test_scores_by_hand():
+    centres, weights = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    scores = class_scores(centres, weights, 0)
+    assert scores.tolist() == pytest.approx([np.e**2 / (np.e**2 + 1), 0.5])
+
+
+def test_the_norm_of_a_centre_sharpens_its_score():
+    centre, weights = torch.rand(1, 4), torch.rand(3, 4)
+    label = int((weights @ centre[0]).argmax())
+    scores = [float(class_scores(factor * centre, weights, label)) for factor in (0.1, 1.0, 10.0)]
+    assert scores == sorted(scores)
+    assert scores[0] < scores[2]
+
+
+def test_scores_and_selection_equal_the_transcription():
+    random = np.random.default_rng(0)
+    objects, rest, weights = random.random((6, 8)), random.random((5, 8)), random.random((4, 8)) * 3
+    mu = (0.3, 0.2, 0.5)
+    for label in range(4):
+        found = class_scores(torch.tensor(objects), torch.tensor(weights), label)
+        assert found.tolist() == pytest.approx([reference.score(c, weights, label) for c in objects], abs=1e-6)
+        classes, context = reference.select(list(objects), list(rest), weights, label, mu)
+        chosen, fallback = select_class(found, mu[0])
+        assert fallback == (not classes)
+        assert fallback or chosen.nonzero().flatten().tolist() == classes
+        rest_scores = class_scores(torch.tensor(rest), torch.tensor(weights), label)
+        assert select_context(rest_scores, mu[1], mu[2]).nonzero().flatten().tolist() == context
+
+
+def test_without_a_class_prototype_the_best_centre_is_taken():
+    assert select_class(torch.tensor([0.2, 0.6, 0.5]), 0.9)[0].tolist() == [False, True, False]
+    assert select_class(torch.tensor([0.2, 0.6, 0.5]), 0.9)[1] is True
+    assert select_class(torch.tensor([0.95, 0.6]), 0.9)[1] is False
+    assert select_class(torch.zeros(0), 0.9)[1] is False
+
+
+def test_context_bounds_are_strict():
+    assert select_context(torch.tensor([0.05, 0.06, 0.89, 0.9]), 0.05, 0.9).tolist() == [False, True, True, False]
+
+
+def gather_of(objects: torch.Tensor, rest: torch.Tensor):
+    return lambda side: objects if side == "object" else rest
+
+
+def test_a_class_without_object_vectors_has_no_prototypes_and_a_zero_fold():
+    centres = build_class(gather_of(torch.zeros(0, 4), torch.rand(30, 4)), torch.rand(2, 4), 0, Profile(), seed=0)
+    assert centres.counts()["object_vectors"] == 0
+    assert len(centres.class_prototypes) == 0
+    prototypes = Prototypes((centres,), Provenance(("sheep",)))
+    assert prototypes.folded().abs().max() == 0
+
+
+def test_a_class_without_rest_vectors_subtracts_nothing():
+    centres = build_class(gather_of(torch.rand(30, 4), torch.zeros(0, 4)), torch.rand(2, 4), 0, Profile(), seed=0)
+    assert len(centres.context_prototypes) == 0
+    assert len(centres.class_prototypes) >= 1
+    prototypes = Prototypes((centres,), Provenance(("sheep",)))
+    assert torch.equal(prototypes.folded(), prototypes.folded(context=False))
+
+
+@pytest.mark.parametrize("objects", [torch.full((50, 4), 2.0), torch.rand(3, 4), torch.zeros(9, 4)])
+def test_degenerate_sides_never_make_nan(objects):
+    centres = build_class(gather_of(objects, torch.rand(5, 4)), torch.rand(2, 4), 0, Profile(), seed=0)
+    folded = Prototypes((centres,), Provenance(("sheep",))).folded()
+    assert bool(folded.isfinite().all())
+    assert bool(centres.vectors.isfinite().all())
+
+
+def sample(seed: int = 0) -> Prototypes:
+    generator = torch.Generator().manual_seed(7)
+    vectors = {
+        (label, side): torch.rand(60, 5, generator=generator) * 4 for label in range(3) for side in ("object", "rest")
+    }
+    provenance = Provenance(("a", "b", "c"), weights_sha256="f" * 64, layer="layer4", profile=Profile(k=4), seed=seed)
+    weights = torch.rand(3, 5, generator=generator) * 2
+    return build_prototypes(lambda label, side: vectors[label, side], weights, provenance)
+
+
+def test_each_class_is_built_alone():
+    prototypes = sample()
+    assert [len(centres.vectors) for centres in prototypes.centres] == [8, 8, 8]
+    assert prototypes.folded().shape == (3, 5)
+
+
+def test_round_trip_and_same_bytes(tmp_path):
+    prototypes = sample()
+    prototypes.save(tmp_path / "a.safetensors")
+    sample().save(tmp_path / "b.safetensors")
+    sample(seed=1).save(tmp_path / "c.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert (tmp_path / "a.safetensors").read_bytes() != (tmp_path / "c.safetensors").read_bytes()
+    loaded = Prototypes.load(tmp_path / "a.safetensors")
+    assert loaded.provenance == prototypes.provenance
+    assert loaded.sha256 == prototypes.sha256
+    for mine, theirs in zip(prototypes.centres, loaded.centres, strict=True):
+        for field in dataclasses.fields(mine):
+            first, second = getattr(mine, field.name), getattr(theirs, field.name)
+            assert torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
+
+
+def test_the_file_says_what_made_it(tmp_path):
+    sample().save(tmp_path / "p.safetensors")
+    with safe_open(tmp_path / "p.safetensors", framework="pt") as file:
+        made = json.loads(file.metadata()["lpcam"])
+        assert set(file.keys()) >= {"vectors", "scores", "sizes", "labels"}
+    assert made["weights_sha256"] == "f" * 64
+    assert made["profile"]["k"] == 4
+    assert made["classes"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "nan", "pickle"])
+def test_files_that_are_not_prototypes(tmp_path, damage):
+    path = tmp_path / "p.safetensors"
+    prototypes = sample()
+    if damage == "nan":
+        broken = dataclasses.replace(prototypes.centres[0], vectors=prototypes.centres[0].vectors * float("nan"))
+        prototypes = Prototypes((broken, *prototypes.centres[1:]), prototypes.provenance)
+    if damage != "missing":
+        prototypes.save(path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    if damage == "foreign":
+        save_file({"x": torch.zeros(2)}, path)
+    if damage == "pickle":
+        torch.save({"x": torch.zeros(2)}, path)
+    with pytest.raises(LpcamError, match="run 'lpcam cluster"):
+        Prototypes.load(path)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("label", [3, 11])
+def test_golden_selection(real_data, label):
+    golden = np.load(real_data / "parity/prototypes.npz")
+    weights = torch.tensor(golden["classifier_weight"])
+    objects, rest = torch.tensor(golden[f"object_centres_{label}"]), torch.tensor(golden[f"rest_centres_{label}"])
+    chosen, fallback = select_class(class_scores(objects, weights, label), 0.9)
+    context = select_context(class_scores(rest, weights, label), 0.05, 0.9)
+    assert not fallback
+    assert torch.equal(objects[chosen], torch.tensor(golden[f"class_prototypes_{label}"]))
+    assert torch.equal(rest[context], torch.tensor(golden[f"context_prototypes_{label}"]))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("label", [3, 11])
+@pytest.mark.parametrize("side", ["object", "rest"])
+def test_clusters_are_not_below_the_references(real_data, label, side):
+    golden = np.load(real_data / "parity/prototypes.npz")
+    vectors = golden_vectors(real_data, torch.tensor(golden["classifier_weight"]), label, side)
+    theirs = mean_best_cosine(vectors, torch.tensor(golden[f"{side}_centres_{label}"]))
+    ours = kmeans(vectors, 4, seed=0, restarts=10)
+    assert ours.objective >= theirs - 1e-6
+    assert mean_best_cosine(vectors, ours.centres) == pytest.approx(ours.objective, abs=1e-6)
+
+
+def golden_vectors(root, weights: torch.Tensor, label: int, side: str) -> torch.Tensor:
+    found = []
+    for path in sorted((root / "parity").glob("2007_*.npz")):
+        golden = np.load(path)
+        if label in golden["labels"]:
+            views = [torch.tensor(golden[f"features_u8_scale{scale}"]).float() / 32 for scale in range(4)]
+            maps = [Cam(weights).view_maps(view, (label,)) for view in views]
+            high_res = normalise(sum_high_res(maps, tuple(golden["size"].tolist())), 1e-5)
+            features = views[0][0]
+            cam = F.interpolate(high_res[None], features.shape[1:], mode="nearest")[0, 0]
+            found.append(features.flatten(1).T[split_positions(cam, 0.1, side).flatten()])
+    return torch.cat(found)
+
+
+def mean_best_cosine(vectors: torch.Tensor, centres: torch.Tensor) -> float:
+    return float((F.normalize(vectors, dim=1) @ F.normalize(centres, dim=1).T).max(dim=1).values.double().mean())
