@@ -1,0 +1,183 @@
+"""Lists of photos: which names a split has, and which files bear them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lpcam.errors import LpcamError, unknown
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+MASK_SUFFIXES = frozenset({".png"})
+
+_IRN_LINE = re.compile(r"/?JPEGImages/([^/\s]+)\.\w+(\s+\S+)?")
+
+
+def check_root(root: Path) -> None:
+    """Refuse a data set's folder that is not there.
+
+    Raises:
+        LpcamError: it is no folder.
+    """
+    if not root.is_dir():
+        raise LpcamError(f"folder {root} does not exist: pass the data set's folder as --root")
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """Read a split's list: a name a line, in order.
+
+    Lines are names (``2007_000032``) or, as IRN writes them, the paths of photo and mask
+    (``/JPEGImages/2007_000032.jpg /SegmentationClass/2007_000032.png``), of which the photo's name is taken.
+
+    Raises:
+        LpcamError: the file is missing, empty, no UTF-8 text, repeats a name or has one that is no file
+            name.
+    """
+    names: dict[str, int] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        irn = _IRN_LINE.fullmatch(line)
+        name = irn[1] if irn else line
+        if not name:
+            continue
+        check_name(name, f"{path}, line {number}")
+        if name in names:
+            raise LpcamError(f"{path} has '{name}' twice (lines {names[name]} and {number}): remove one")
+        names[name] = number
+    if not names:
+        raise LpcamError(f"{path} lists no photos: write a name a line, or choose another split")
+    return tuple(names)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the stripped lines of a UTF-8 file, with or without a byte-order mark or CRLF.
+
+    Raises:
+        LpcamError: the file is missing or is not UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise LpcamError(f"{path} does not exist: check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LpcamError(f"cannot read {path} ({error}): expected a UTF-8 text file") from error
+    return [line.strip() for line in text.split("\n")]
+
+
+def check_name(name: str, source: str) -> None:
+    """Refuse a name from which no file name can be made.
+
+    Args:
+        name: The name of a photo, without suffix.
+        source: Where it was found.
+
+    Raises:
+        LpcamError: it is empty, holds ``..``, a separator or a control character.
+    """
+    if not name or ".." in name or name == "." or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise LpcamError(f"{source}: {name!r} is no photo's name: give the file's name without folders or '..'")
+
+
+def find_list(split: str, folders: Sequence[Path]) -> Path:
+    """Return the list file of a split.
+
+    Args:
+        split: The name of a list (``train``), or the path of a text file.
+        folders: Where ``<split>.txt`` is looked for, first to last.
+
+    Raises:
+        LpcamError: there is no such list.
+    """
+    if split.endswith(".txt") or "/" in split or os.sep in split:
+        path = Path(split)
+        if not path.is_file():
+            raise LpcamError(f"list {path} does not exist: pass a split's name or the path of a text file")
+        return path
+    found = [folder / f"{split}.txt" for folder in folders if (folder / f"{split}.txt").is_file()]
+    if found:
+        return found[0]
+    choices = list_names(folders)
+    if not choices:
+        places = " or ".join(str(folder) for folder in folders)
+        raise LpcamError(f"no list {split}.txt in {places}: write one, a name a line, or pass a list's path")
+    raise unknown("split", split, choices)
+
+
+def list_names(folders: Iterable[Path]) -> list[str]:
+    """Return the names of the lists in some folders, sorted."""
+    return sorted({path.stem for folder in folders for path in folder.glob("*.txt")})
+
+
+def files_by_name(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
+    """Return the files of a folder by their names without suffix, sorted by name.
+
+    Args:
+        folder: Its own files are listed, not those of its folders; hidden files are passed over.
+        suffixes: In lower case; files with another one are passed over.
+
+    Raises:
+        LpcamError: the folder cannot be read, or two files differ only in the suffix.
+    """
+    files: dict[str, Path] = {}
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if _is_wanted(entry, suffixes))
+    except OSError as error:
+        raise LpcamError(f"cannot read folder {folder} ({error.strerror}): check the path") from error
+    for name in names:
+        stem = Path(name).stem
+        if stem in files:
+            raise LpcamError(f"{folder} has {files[stem].name} and {name}: rename one, names must be unique")
+        files[stem] = folder / name
+    return files
+
+
+def photos_of(names: Sequence[str], files: Mapping[str, Path], source: Path) -> dict[str, Path]:
+    """Return the photo of every name of a list, by the name without suffix.
+
+    Args:
+        names: As the list has them: with or without the suffix.
+        files: The photos by their names without suffix.
+        source: The list, for the message.
+
+    Raises:
+        LpcamError: a name has no photo.
+    """
+    by_file_name = {path.name: name for name, path in files.items()}
+    known = [name if name in files else by_file_name.get(name) for name in names]
+    absent = [name for name, match in zip(names, known, strict=True) if match is None]
+    if absent:
+        raise LpcamError(
+            f"{source} lists {len(absent)} of {len(names)} names without a photo, the first is '{absent[0]}': "
+            "add the photos or take the names off the list"
+        )
+    photos = {name: files[name] for name in known if name is not None}
+    if len(photos) < len(names):
+        raise LpcamError(f"{source} lists a photo twice, with and without its suffix: remove one")
+    return photos
+
+
+def masks_of(photos: Iterable[str], folder: Path | None, default: Path) -> dict[str, Path]:
+    """Return the masks of those photos that have one.
+
+    Args:
+        photos: The names of the photos.
+        folder: Holds ``<name>.png``; a folder that was asked for must have masks of these photos.
+        default: The folder to look in when none was asked for; it need not exist.
+
+    Raises:
+        LpcamError: a folder cannot be read, or the one asked for has no mask of any photo.
+    """
+    if folder is None and not default.is_dir():
+        return {}
+    files = files_by_name(folder or default, MASK_SUFFIXES)
+    masks = {name: files[name] for name in photos if name in files}
+    if folder and not masks:
+        raise LpcamError(f"{folder} has no mask of these photos: pass a folder of <name>.png as --masks")
+    return masks
+
+
+def _is_wanted(entry: os.DirEntry[str], suffixes: frozenset[str]) -> bool:
+    suffix = Path(entry.name).suffix.lower()
+    return suffix in suffixes and not entry.name.startswith(".") and entry.is_file()
