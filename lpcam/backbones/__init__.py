@@ -1,0 +1,28 @@
+"""A classifier seen as (features, class weights): architectures, checkpoints, output stride."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lpcam.backbones.classifier import Classifier
+    from lpcam.backbones.loading import known_architectures, load_classifier
+
+__all__ = ["ARCHITECTURES", "Classifier", "known_architectures", "load_classifier"]
+
+ARCHITECTURES = ("demo", "resnet50", "torchvision/NAME")
+"""What ``--arch`` takes; ``known_architectures()`` lists every NAME."""
+
+_HOMES = {
+    "Classifier": "lpcam.backbones.classifier",
+    "known_architectures": "lpcam.backbones.loading",
+    "load_classifier": "lpcam.backbones.loading",
+}
+
+
+def __getattr__(name: str) -> Any:  # torch is imported when a classifier is wanted, not for `lpcam --help`
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,142 @@
+"""A classifier seen as (features, class weights), and the blueprint an architecture hands over.
+
+An architecture is one module of this package with one function ``build(name) -> Blueprint``; its
+line in ``lpcam.backbones.loading`` makes it known. Everything else (reading the checkpoint, making the last
+stages dense, choosing the layer, the checks) is the same for all of them:
+
+    class Net(nn.Module):                                   # a whole architecture
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU())
+            self.fc = nn.Linear(8, num_classes)
+
+    def build(name: str) -> Blueprint:
+        return Blueprint(Net(1), stages=("features.0", "features.1"), head="fc.weight", stride=2)
+
+Rules for a builder: the network is made of ordinary modules (it is built on torch's ``meta`` device, which takes
+no memory; only the parameters and buffers of the state dict are filled in later); the number of classes it is
+built with does not matter, because the class weights are read from the checkpoint and never put into the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def same_name(key: str) -> str | None:
+    """Return ``key``: the checkpoint's names are the network's own."""
+    return key
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a builder says about its architecture.
+
+    Attributes:
+        network: Owns every parameter of the trunk under its canonical name.
+        stages: Paths of sub-modules of ``network`` (``layer4``, ``features.18``) which, applied one after
+            the other, take float32 [N, 3, H, W] to the feature map [N, C, h, w] that the class weights
+            multiply: after the last non-linearity, before the pooling. Each may be named as the layer.
+        head: Canonical state-dict name of the class weights, [K, C] or [K, C, 1, 1]; whatever stands
+            beside it under the same prefix (its bias) is ignored.
+        stride: Output stride in px when the user asks for none.
+        rename: Takes a checkpoint's key to its canonical name; None where the key is to be ignored.
+        imagenet: Name of the torchvision model whose weights the word ``imagenet`` means, if any.
+        minimum_side: A view needs at least so many px on each side.
+    """
+
+    network: nn.Module
+    stages: tuple[str, ...]
+    head: str
+    stride: int = 16
+    rename: Callable[[str], str | None] = same_name
+    imagenet: str | None = None
+    minimum_side: int = 32
+
+
+Builder = Callable[[str], Blueprint]
+
+
+class Classifier(nn.Module):
+    """A frozen classifier: f(x) and w, so that A_k = w_k · f(x) (METHOD.md §1).
+
+    In eval mode (batch norm fixed), without gradients. Biases of the head are not kept: no method uses them.
+
+    Attributes:
+        arch: Name as given to ``load_classifier``.
+        layer: Path of the module whose output the features are.
+        stride: Output stride in px: h is about H / stride.
+        channels: C.
+        num_classes: K.
+        class_weights: float32 [K, C].
+        sha256: Over names, shapes and bytes of the loaded tensors, class weights included; the same
+            for every file the same tensors come from.
+        mean: Subtracted from an RGB image in 0..1, one a colour.
+        std: Then divides it.
+        minimum_side: An image needs at least so many px on each side.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU())
+    >>> blueprint = Blueprint(net, stages=("0", "1"), head="fc.weight", stride=1)
+    >>> model = Classifier("tiny", blueprint, "1", 1, torch.eye(2), "0" * 64)
+    >>> tuple(model.features(torch.zeros(1, 3, 4, 5)).shape)
+    (1, 2, 4, 5)
+    """
+
+    class_weights: Tensor
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __init__(
+        self, arch: str, blueprint: Blueprint, layer: str, stride: int, class_weights: Tensor, sha256: str
+    ) -> None:
+        super().__init__()
+        self.arch = arch
+        self.layer = layer
+        self.stride = stride
+        self.minimum_side = blueprint.minimum_side
+        self.sha256 = sha256
+        self.num_classes, self.channels = class_weights.shape
+        self.stages = nn.ModuleList(stages_up_to(blueprint, layer))
+        self.register_buffer("class_weights", class_weights)
+        self.requires_grad_(False)
+        self.eval()
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Return f(x).
+
+        Args:
+            images: Float [N, 3, H, W], normalised with ``mean`` and ``std``.
+
+        Returns:
+            Float [N, C, h, w].
+
+        Raises:
+            ValueError: ``images`` is not [N, 3, H, W].
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"expected images [N, 3, H, W], got {list(images.shape)}")
+        for stage in self.stages:
+            images = stage(images)
+        return images
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``features(images)``."""
+        return self.features(images)
+
+
+def stages_up_to(blueprint: Blueprint, layer: str) -> list[nn.Module]:
+    """Return the modules that lead to ``layer``, itself included.
+
+    Raises:
+        ValueError: ``layer`` is no stage of the blueprint.
+    """
+    names = blueprint.stages[: blueprint.stages.index(layer) + 1]
+    return [blueprint.network.get_submodule(name) for name in names]

@@ -1,0 +1,162 @@
+"""From the name of an architecture and a checkpoint to a frozen classifier."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lpcam.backbones import checkpoints, torchvision_nets
+from lpcam.backbones.checkpoints import Tensors
+from lpcam.backbones.classifier import Blueprint, Builder, Classifier, stages_up_to
+from lpcam.backbones.dense import make_dense, output_shape
+from lpcam.errors import LpcamError, unknown
+
+_BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" by its family
+    "demo": "lpcam.backbones.demo",
+    "resnet50": "lpcam.backbones.resnet50",
+    "torchvision": "lpcam.backbones.torchvision_nets",
+}
+_STRIDES = (8, 16, 32)
+
+
+def load_classifier(
+    arch: str,
+    weights: str | Path,
+    *,
+    num_classes: int | None = None,
+    stride: int | None = None,
+    layer: str | None = None,
+    head: Path | None = None,
+    device: str = "cpu",
+) -> Classifier:
+    """Load a pretrained classifier as (features, class weights).
+
+    Args:
+        arch: ``resnet50`` (IRN family), ``torchvision/NAME`` or ``demo``.
+        weights: A checkpoint file, or ``imagenet`` for torchvision's own weights (downloaded once).
+        num_classes: K, if it must be so; else the head says it.
+        stride: Output stride 8, 16 or 32 px: the last stages are made dense (``lpcam.backbones.dense``). By
+            default the architecture's own choice, 16 for all but ``demo``.
+        layer: Module whose output the features are; by default the last before the pooling.
+        head: File with class weights [K, C] in place of the checkpoint's, whose head may then be of any
+            other data set, or absent.
+        device: As torch names it.
+
+    Raises:
+        LpcamError: an architecture, layer or stride that does not exist; a checkpoint or head that cannot be
+            read, does not fit, or is not finite; another number of classes; a device that is not there.
+    """
+    blueprint = _blueprint(arch)
+    layer = _known_layer(blueprint, layer)
+    channels, stride = _with_stride(blueprint, layer, stride)
+    source, tensors = _canonical_tensors(blueprint, weights)
+    trunk = checkpoints.fit(_without_head(blueprint, tensors), _trunk_shapes(blueprint), source, arch)
+    matrix = checkpoints.read_head(head) if head else _own_head(blueprint, tensors, source)
+    _require_fit(matrix, num_classes, channels, layer)
+    _fill(blueprint.network, trunk)
+    sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix})
+    return _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256), device)
+
+
+def known_architectures() -> list[str]:
+    """Return every name ``load_classifier`` takes, sorted."""
+    return sorted([*(name for name in _BUILDERS if name != "torchvision"), *torchvision_nets.names()])
+
+
+def _blueprint(arch: str) -> Blueprint:
+    known = known_architectures()
+    if arch not in known:
+        raise unknown("architecture", arch, known)
+    build: Builder = importlib.import_module(_BUILDERS[arch.partition("/")[0]]).build
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # without initial weights, or the caller's seed
+        blueprint = build(arch)
+    blueprint.network.to("meta").eval()
+    return blueprint
+
+
+def _known_layer(blueprint: Blueprint, layer: str | None) -> str:
+    if layer is None:
+        return blueprint.stages[-1]
+    if layer not in blueprint.stages:
+        raise unknown("layer", layer, blueprint.stages)
+    return layer
+
+
+def _with_stride(blueprint: Blueprint, layer: str, stride: int | None) -> tuple[int, int]:
+    """Make the network dense; return C and the output stride at ``layer``."""
+    stages = stages_up_to(blueprint, layer)
+    coarsest = output_shape(stages)[1]
+    if stride is not None and stride not in (*_STRIDES, coarsest):
+        raise LpcamError(f"output stride {stride} is not possible: give --stride 8, 16 or 32")
+    if stride is not None and stride > coarsest:
+        raise LpcamError(f"layer '{layer}' has output stride {coarsest}, not {stride}: give --stride {coarsest}")
+    make_dense(stages, stride or blueprint.stride)
+    return output_shape(stages)
+
+
+def _canonical_tensors(blueprint: Blueprint, weights: str | Path) -> tuple[str, Tensors]:
+    """Return where the weights come from, for messages, and the tensors by canonical name."""
+    if str(weights) == "imagenet":
+        source, tensors = "imagenet", _imagenet_tensors(blueprint.imagenet)
+    else:
+        source, tensors = str(weights), checkpoints.read_checkpoint(Path(weights))
+    return source, checkpoints.canonical(tensors, blueprint.rename, source)
+
+
+def _imagenet_tensors(model: str | None) -> Tensors:
+    if model is None:
+        raise LpcamError("this architecture has no ImageNet weights: give --weights a checkpoint file")
+    return torchvision_nets.imagenet_tensors(model)
+
+
+def _without_head(blueprint: Blueprint, tensors: Tensors) -> Tensors:
+    prefix = _head_prefix(blueprint)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+
+
+def _trunk_shapes(blueprint: Blueprint) -> dict[str, torch.Size]:
+    wanted = _without_head(blueprint, blueprint.network.state_dict())
+    return {name: tensor.shape for name, tensor in wanted.items() if not name.endswith("num_batches_tracked")}
+
+
+def _head_prefix(blueprint: Blueprint) -> str:
+    return blueprint.head.removesuffix("weight")
+
+
+def _own_head(blueprint: Blueprint, tensors: Tensors, source: str) -> Tensor:
+    if blueprint.head not in tensors:
+        raise LpcamError(f"{source} has no class weights '{blueprint.head}': give them with --head FILE")
+    return checkpoints.class_weights(tensors[blueprint.head], source)
+
+
+def _require_fit(matrix: Tensor, num_classes: int | None, channels: int, layer: str) -> None:
+    if num_classes is not None and matrix.shape[0] != num_classes:
+        raise LpcamError(
+            f"the class weights are for {matrix.shape[0]} classes, the data set has {num_classes}: "
+            "name the head's own with --classes FILE, or give another --head"
+        )
+    if matrix.shape[1] != channels:
+        raise LpcamError(
+            f"the class weights are for {matrix.shape[1]} channels, layer '{layer}' has {channels}: "
+            "give another --layer or --head"
+        )
+
+
+def _fill(network: nn.Module, trunk: Tensors) -> None:
+    state = network.state_dict()  # keeps the version numbers some modules ask for
+    for name in state:
+        if name.endswith("num_batches_tracked"):
+            state[name] = torch.zeros((), dtype=torch.long)
+    state.update(trunk)
+    network.load_state_dict(state, assign=True)
+
+
+def _on_device(classifier: Classifier, device: str) -> Classifier:
+    try:
+        return classifier.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, by build
+        reason = str(error).partition("\n")[0]
+        raise LpcamError(f"cannot use device '{device}' ({reason}): give --device cpu") from error
