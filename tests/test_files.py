@@ -28,7 +28,7 @@ def test_a_full_disk_is_one_line(tmp_path):
     def fail(partial):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(LpcamError, match="No space left on device.*free space"):
+    with pytest.raises(LpcamError, match=r"No space left on device.*free space"):
         write_atomically(tmp_path / "a.txt", fail)
 
 

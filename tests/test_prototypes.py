@@ -1,4 +1,4 @@
-"""prototypes: the split, the scores and the selection by hand and against the transcription; golden selection; the file."""
+"""prototypes: the split, the scores and the selection by hand and against the transcription; golden selection."""
 
 from __future__ import annotations
 

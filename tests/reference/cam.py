@@ -13,9 +13,7 @@ Array = NDArray[np.float64]
 def activation(features: Array, weight: Array) -> Array:
     """Return ReLU(w · f) of features [C, h, w]: [h, w]."""
     _, height, width = features.shape
-    return np.array(
-        [[max(0.0, float(np.dot(weight, features[:, y, x]))) for x in range(width)] for y in range(height)]
-    )
+    return np.array([[max(0.0, float(np.dot(weight, features[:, y, x]))) for x in range(width)] for y in range(height)])
 
 
 def view_map(image: Array, mirror: Array, weight: Array) -> Array:

@@ -1,0 +1,5 @@
+"""``python -m lpcam_cli``."""
+
+from .main import main
+
+main()

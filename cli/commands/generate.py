@@ -1,0 +1,68 @@
+"""``lpcam generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lpcam.workspace import Workspace
+
+from ..options import (
+    data_options,
+    execution_options,
+    idle_seed_option,
+    json_option,
+    methods_option,
+    overwrite_option,
+    refiner_option,
+    scales_option,
+    take,
+    take_data_source,
+    take_execution,
+    workspace_option,
+)
+from ..progress import shown_progress
+from ..rendering import exit_for, print_json, print_stage
+
+
+@click.command("generate")
+@workspace_option
+@refiner_option
+@methods_option
+@scales_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
+@data_options(required=False)
+@execution_options
+@idle_seed_option
+@overwrite_option
+@json_option
+def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
+    """Write the seeds of every photo in a refiner's format.
+
+    The photos are those of the features, unless others are named. Seeds that are there are kept, so an interrupted
+    run goes on where it was.
+
+    \b
+    Example:
+      lpcam generate --refiner irn
+      lpcam generate --refiner irn --dataset voc --root VOC2012 --split train_aug --labels cls_labels.npy --out cams
+    """
+    from lpcam import corridor
+
+    seeds = options["out"] or workspace.root / "seeds"
+    with shown_progress(quiet=as_json) as progress:
+        report = corridor.generate(
+            workspace,
+            data=take_data_source(options),
+            execution=take_execution(options),
+            progress=progress,
+            **take(options, "methods", "refiner", "scales", "out", "split", "overwrite"),
+        )
+    if as_json:
+        print_json(report.as_json())
+    else:
+        print_stage(report, "seeds", seeds)
+        click.echo(f"next: lpcam evaluate -w {workspace.root}   (where there are masks)")
+    exit_for([report])

@@ -1,0 +1,76 @@
+"""``lpcam run``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lpcam.workspace import Workspace
+
+from ..options import (
+    classifier_options,
+    data_options,
+    dtype_option,
+    execution_options,
+    json_option,
+    methods_option,
+    overwrite_option,
+    profile_options,
+    refiner_option,
+    scales_option,
+    seed_option,
+    take,
+    take_classifier_source,
+    take_data_source,
+    take_execution,
+    take_profile,
+    workspace_option,
+)
+from ..progress import shown_progress
+from ..rendering import exit_for, print_clusters, print_json, print_scores, print_stage
+
+
+@click.command("run")
+@workspace_option
+@data_options(required=True)
+@classifier_options
+@methods_option
+@refiner_option
+@scales_option
+@dtype_option
+@profile_options
+@execution_options
+@seed_option
+@overwrite_option
+@json_option
+def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
+    """Extract features, cluster, generate and (where there are masks) evaluate.
+
+    Stages and photos that are complete are kept, so an interrupted run goes on where it was.
+
+    \b
+    Example:
+      lpcam run --dataset voc --root VOC2012 --arch resnet50 --weights res50_cam.pth --method cam,lpcam
+    """
+    from lpcam import corridor
+
+    with shown_progress(quiet=as_json) as progress:
+        report = corridor.run(
+            workspace,
+            take_data_source(options),
+            take_classifier_source(options),
+            profile=take_profile(options),
+            execution=take_execution(options),
+            progress=progress,
+            **take(options, "methods", "refiner", "scales", "dtype", "seed", "overwrite"),
+        )
+    if as_json:
+        print_json(report.as_json())
+    else:
+        print_stage(report.extracted, "features", workspace.features)
+        print_clusters(report.clustered, workspace.prototypes)
+        print_stage(report.generated, "seeds", workspace.root / "seeds")
+        if report.evaluated:
+            print_scores(report.evaluated)
+    exit_for([report.extracted, report.generated])

@@ -1,0 +1,65 @@
+"""The ``lpcam`` command."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from .exits import ErrorLine
+
+_COMMANDS = {  # name: what --help says of it; the module is imported when the command is used
+    "extract-features": "Write the features of a data set under a pretrained classifier.",
+    "cluster": "Build class prototypes and context prototypes from the features.",
+    "generate": "Write the seeds of every photo in a refiner's format.",
+    "evaluate": "Score seeds against true masks.",
+    "run": "Everything above in order, resumable.",
+    "demo": "Train, localise and compare on a built-in data set, in about two minutes.",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are used, so that ``lpcam --help`` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f".commands.{cmd_name.replace('-', '_')}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            from lpcam.errors import unknown
+
+            raise click.UsageError(str(unknown("command", args[0], _COMMANDS)), ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        with ErrorLine():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="lpcam", prog_name="lpcam")
+def main() -> None:
+    """Better seed masks from image-level labels, without training.
+
+    LPCAM (CVPR 2023) clusters the local features of a pretrained classifier into class prototypes and context
+    prototypes and compares every position of a photo with them. Three commands make IRN seeds of a VOC folder:
+
+    \b
+      lpcam extract-features --dataset voc --root VOC2012 --split train --arch resnet50 --weights res50_cam.pth
+      lpcam cluster
+      lpcam generate --refiner irn
+    """

@@ -1,0 +1,171 @@
+"""Options that several commands share. A default that the library owns is None here and is not passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lpcam.errors import LpcamError
+from lpcam.records import Execution
+from lpcam.workspace import DEFAULT as DEFAULT_WORKSPACE
+from lpcam.workspace import Workspace
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path)
+
+
+def stacked(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return one decorator that applies several, so that --help lists their options in this order."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Workspace:
+    return Workspace(value)
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(part.strip() for part in value.split(","))
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if value is None else tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is not a list of numbers such as 1,.5,1.5,2", ctx, param) from None
+
+
+def names_option(*flags: str, help: str) -> Callable[[Command], Command]:
+    """Return an option that takes names separated by commas."""
+    return click.option(*flags, metavar="A,B,…", callback=_names, help=help)
+
+
+workspace_option = click.option(
+    "-w",
+    "--workspace",
+    type=_FILE,
+    default=DEFAULT_WORKSPACE,
+    show_default=True,
+    callback=_workspace,
+    help="Folder of the run.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, logs on stderr, no progress."
+)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what belongs to another run.")
+seed_option = click.option("--seed", type=int, help="Of everything random. [default: 0]")
+idle_seed_option = click.option(
+    "--seed", type=int, expose_value=False, help="Nothing is random here; taken so that scripts may pass it everywhere."
+)
+scales_option = click.option("--scales", metavar="A,B,…", callback=_numbers, help="Of the views. [default: 1,.5,1.5,2]")
+refiner_option = click.option("--refiner", help="Family whose seed format is written or read. [default: irn]")
+device_option = click.option("--device", help="auto, cpu, cuda or cuda:i. [default: auto]")
+
+methods_option = names_option(
+    "--method", "methods", help="lpcam, cam or class-prototypes, or several: cam,lpcam. [default: lpcam]"
+)
+
+execution_options = stacked(
+    device_option,
+    click.option("--batch-size", type=int, help="Photos of one size that share a forward pass. [default: 1]"),
+    click.option("--workers", type=int, help="Threads that read photos ahead. [default: 1]"),
+)
+
+
+def data_options(*, required: bool) -> Callable[[Command], Command]:
+    """Return the options that name a split of a data set."""
+    return stacked(
+        click.option("--dataset", required=required, help="voc, folder or demo."),
+        click.option("--root", type=_FILE, required=required, help="Folder of the data set."),
+        click.option("--split", help="List of photos. [default: train]"),
+        click.option("--labels", type=_FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy."),
+        click.option("--classes", type=_FILE, help="File of class names, a name a line."),
+        click.option("--masks", type=_FILE, help="Folder of true masks."),
+    )
+
+
+classifier_options = stacked(
+    click.option("--arch", required=True, help="resnet50 (IRN family), torchvision/NAME or demo."),
+    click.option("--weights", type=str, required=True, help="Checkpoint file, or 'imagenet'."),
+    click.option("--stride", type=int, help="Output stride: 8, 16 or 32. [default: 16]"),
+    click.option("--layer", help="Feature layer. [default: the last before pooling]"),
+    click.option("--head", type=_FILE, help="Class weights [K, C] (npy, safetensors) in place of the checkpoint's."),
+)
+
+dtype_option = click.option("--dtype", help="Of stored features: float16, bfloat16 or float32. [default: float16]")
+
+profile_options = stacked(
+    click.option("--profile", help="Published hyper-parameters: voc or coco. [default: voc]"),
+    click.option("--k", type=int, help="Centres on each side of a class. [voc 12, coco 20]"),
+    click.option("--tau", type=float, help="CAM threshold between object and rest. [voc .1, coco .25]"),
+    click.option("--class-threshold", type=float, help="Least z of a class prototype. [.9]"),
+    click.option("--context-low", type=float, help="z of a context prototype is above this. [voc .05, coco 0]"),
+    click.option("--context-high", type=float, help="z of a context prototype is below this. [voc .9, coco .5]"),
+    click.option("--images-per-class", type=int, help="Images drawn with replacement, 0 for all. [voc 0, coco 100]"),
+    click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
+    click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
+)
+_PROFILE_FIELDS = (
+    "k",
+    "tau",
+    "class_threshold",
+    "context_low",
+    "context_high",
+    "images_per_class",
+    "restarts",
+    "iterations",
+)
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def take(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Remove options by name and return those that were given."""
+    return given(**{name: options.pop(name, None) for name in names})
+
+
+def take_data_source(options: dict[str, Any]) -> Any:
+    """Remove the data options; return their DataSource, or None where no data set was named.
+
+    Raises:
+        LpcamError: only one of --dataset and --root was given.
+    """
+    from lpcam.sources import DataSource
+
+    named = take(options, "dataset", "root", "labels", "classes", "masks")
+    if not named:
+        return None
+    if "dataset" not in named or "root" not in named:
+        raise LpcamError("other photos need both --dataset and --root: give both or neither")
+    return DataSource(**named, **take(options, "split"))
+
+
+def take_classifier_source(options: dict[str, Any]) -> Any:
+    """Remove the classifier options and return their ClassifierSource."""
+    from lpcam.sources import ClassifierSource
+
+    return ClassifierSource(**take(options, "arch", "weights", "stride", "layer", "head"))
+
+
+def take_execution(options: dict[str, Any]) -> Execution:
+    """Remove the execution options and return them."""
+    return Execution(**take(options, "device", "batch_size", "workers"))
+
+
+def take_profile(options: dict[str, Any]) -> Any:
+    """Remove the profile options and return the Profile."""
+    from lpcam.profiles import get_profile
+
+    name = take(options, "profile")
+    return get_profile(*name.values(), **take(options, *_PROFILE_FIELDS))

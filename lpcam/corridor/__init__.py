@@ -1,0 +1,25 @@
+"""The corridor: the stages of a run in one workspace, as the commands call them.
+
+extract_features → cluster → generate → evaluate. Each stage reads what the one before left in the workspace, skips
+what is complete, and refuses what belongs to another run.
+"""
+
+from __future__ import annotations
+
+from lpcam.corridor.clustering import ClusterReport, cluster
+from lpcam.corridor.extraction import extract_features
+from lpcam.corridor.generation import METHODS, generate
+from lpcam.corridor.scoring import EvaluationReport, evaluate
+from lpcam.corridor.whole import RunReport, run
+
+__all__ = [
+    "METHODS",
+    "ClusterReport",
+    "EvaluationReport",
+    "RunReport",
+    "cluster",
+    "evaluate",
+    "extract_features",
+    "generate",
+    "run",
+]

@@ -1,0 +1,143 @@
+"""Stage 2 in a workspace: ``lpcam cluster``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lpcam.errors import LpcamError, unknown
+from lpcam.forward import resolve_device
+from lpcam.kmeans import ENGINES
+from lpcam.profiles import Profile
+from lpcam.prototypes import Gather, Prototypes, Provenance, build_prototypes, derived_seed, split_positions
+from lpcam.records import Progress, silent
+from lpcam.store import FeatureStore, StoredPhoto
+from lpcam.workspace import Workspace
+
+_DRAW = 2  # purpose of a derived seed; 0 and 1 are the k-means of the two sides
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """What clustering found.
+
+    Attributes:
+        classes: For every class name what `lpcam.prototypes.Centres.counts` says.
+        seconds: Wall time.
+        notices: Classes that are doubtful, one line each.
+    """
+
+    classes: dict[str, dict[str, int | bool]]
+    seconds: float
+    notices: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints."""
+        fallbacks = sum(bool(counts["fallback"]) for counts in self.classes.values())
+        return {**asdict(self), "notices": list(self.notices), "fallback_classes": fallbacks}
+
+
+def cluster(
+    workspace: Workspace,
+    *,
+    profile: Profile = Profile(),
+    seed: int = 0,
+    engine: str = "auto",
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> ClusterReport:
+    """Build the prototypes of every class from the workspace's features.
+
+    Args:
+        workspace: Of the run.
+        profile: Hyper-parameters, see `lpcam.profiles.get_profile`.
+        seed: Of the k-means starts and of the image draw.
+        engine: ``faiss``, ``torch`` or ``auto``.
+        device: Where the torch engine clusters.
+        overwrite: Replace other prototypes.
+        progress: Told as the work goes on.
+
+    Raises:
+        LpcamError: there are no features, an option cannot be used, or the workspace holds other prototypes.
+    """
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    started = time.perf_counter()
+    store = FeatureStore(workspace.features)
+    provenance = _provenance(store, profile, seed)
+    if workspace.prototypes.exists() and not overwrite:
+        prototypes = _same_prototypes(workspace.prototypes, provenance)
+    else:
+        gather = _gatherer(store, profile, seed, resolve_device(device))
+        prototypes = build_prototypes(gather, store.class_weights(), provenance, engine=engine, progress=progress)
+        prototypes.save(workspace.prototypes)
+    counts = {name: centres.counts() for name, centres in zip(provenance.classes, prototypes.centres, strict=True)}
+    return ClusterReport(counts, time.perf_counter() - started, _class_notices(counts))
+
+
+def _provenance(store: FeatureStore, profile: Profile, seed: int) -> Provenance:
+    description = store.manifest.description
+    return Provenance(
+        classes=description.classes,
+        weights_sha256=description.weights_sha256,
+        arch=description.arch,
+        layer=description.layer,
+        stride=description.stride,
+        dataset=description.dataset,
+        split=description.split,
+        features=description.fingerprint,
+        profile=profile,
+        seed=seed,
+    )
+
+
+def _same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
+    prototypes = Prototypes.load(path)
+    if prototypes.provenance != provenance:
+        raise LpcamError(
+            f"{path} was made with other features, hyper-parameters or seed: "
+            "add --overwrite to replace it, or choose another --workspace"
+        )
+    return prototypes
+
+
+def _gatherer(store: FeatureStore, profile: Profile, seed: int, device: str) -> Gather:
+    """Return the source of one class's local features: rows in the order of the photos, whatever the shards."""
+
+    def gather(label: int, side: str) -> Tensor:
+        photos = _draw([photo for photo in store.photos if label in photo.labels], profile, seed, label)
+        masks = [split_positions(cam, profile.tau, side) for cam in store.cams(photos, label)]
+        vectors = torch.empty(sum(int(mask.sum()) for mask in masks), store.manifest.description.channels)
+        filled = 0
+        for mask, rows in zip(masks, store.rows(photos), strict=True):
+            kept = rows[mask]
+            vectors[filled : filled + len(kept)] = kept
+            filled += len(kept)
+        return vectors.to(device)
+
+    return gather
+
+
+def _draw(photos: list[StoredPhoto], profile: Profile, seed: int, label: int) -> list[StoredPhoto]:
+    """Draw the profile's number of images with replacement, as the COCO code does; all of them when it is 0."""
+    if profile.images_per_class == 0 or not photos:
+        return photos
+    generator = torch.Generator().manual_seed(derived_seed(seed, label, _DRAW))
+    drawn = torch.randint(len(photos), (profile.images_per_class,), generator=generator)
+    return [photos[index] for index in sorted(drawn.tolist())]
+
+
+def _class_notices(counts: dict[str, dict[str, int | bool]]) -> tuple[str, ...]:
+    lines = []
+    for name, found in counts.items():
+        if found["object_vectors"] == 0:
+            lines.append(f"{name}: no position has a CAM above tau, so it has no prototypes and its maps will be zero")
+        elif found["fallback"]:
+            lines.append(f"{name}: no centre passed the class threshold, the one of highest z was taken")
+    return tuple(lines)

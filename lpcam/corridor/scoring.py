@@ -1,0 +1,131 @@
+"""Stage 4 in a workspace: ``lpcam evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lpcam.corridor.generation import DEFAULT_METHOD
+from lpcam.datasets import read_mask
+from lpcam.errors import LpcamError, unknown
+from lpcam.evaluation import Curve, SeedScores, compute, parse_thresholds
+from lpcam.files import write_json
+from lpcam.records import DataSplit, Photo, Progress, silent
+from lpcam.refiners import DEFAULT_REFINER, Refiner, get_refiner
+from lpcam.sources import DataSource
+from lpcam.store import read_manifest
+from lpcam.workspace import Workspace
+
+DEFAULT_THRESHOLDS = "0:1:.01"
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """How good the seeds of a method are.
+
+    Attributes:
+        method: Name of the method.
+        split: The split whose masks were used.
+        names: Class names, background first.
+        curve: Scores at every threshold.
+        mean_over: Names of the classes the means are taken over; all when empty.
+        notices: What makes the numbers doubtful, one line each.
+    """
+
+    method: str
+    split: str
+    names: tuple[str, ...]
+    curve: Curve
+    mean_over: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints: fractions 0..1 at the threshold of the best mIoU, and the curve."""
+        best = self.curve.best
+        return {
+            "method": self.method,
+            "split": self.split,
+            "miou": best.miou,
+            "threshold": best.threshold,
+            "precision": best.precision,
+            "recall": best.recall,
+            "per_class": dict(zip(self.names, best.per_class, strict=True)),
+            "images": self.curve.images,
+            "mean_over": list(self.mean_over or self.names),
+            "curve": [
+                {name: getattr(score, name) for name in ("threshold", "miou", "precision", "recall")}
+                for score in self.curve.scores
+            ],
+            "notices": list(self.notices),
+        }
+
+
+def evaluate(
+    workspace: Workspace,
+    *,
+    method: str = DEFAULT_METHOD,
+    refiner: str = DEFAULT_REFINER,
+    seeds: Path | None = None,
+    data: DataSource | None = None,
+    split: str | None = None,
+    thresholds: str = DEFAULT_THRESHOLDS,
+    mean_over: Sequence[str] = (),
+    progress: Progress = silent,
+) -> EvaluationReport:
+    """Score the seeds of a method against true masks, at every threshold, and keep the scores in the workspace.
+
+    Args:
+        workspace: Of the run.
+        method: Whose seeds.
+        refiner: Family whose format they have.
+        seeds: Their folder, where it is not the workspace's.
+        data: Photos with masks, where they are not those of the features.
+        split: Another split of the same data set.
+        thresholds: ``start:stop:step`` or a list.
+        mean_over: Class names (``background`` is one) the means are taken over; all when empty.
+        progress: Told as the work goes on.
+
+    Raises:
+        LpcamError: there are no seeds or no masks, or they do not fit each other.
+    """
+    reader = get_refiner(refiner)
+    folder = seeds or workspace.seeds(method, refiner)
+    if not folder.is_dir():
+        raise LpcamError(f"{folder} does not exist: run 'lpcam generate --method {method} --refiner {refiner}' first")
+    source = data or DataSource.from_json(read_manifest(workspace.features).sources["data"])
+    opened = source.with_split(split).open()
+    names = ("background", *opened.classes)
+    scored = _with_masks_and_seeds(opened, folder, reader)
+    scores = SeedScores(len(opened.classes), parse_thresholds(thresholds))
+    for index, photo in enumerate(scored):
+        scores.update(reader.read(folder, photo.name), read_mask(photo), photo.name)
+        progress("evaluate", index + 1, len(scored))
+    curve = compute(scores, [_class_index(name, names) for name in mean_over] or None)
+    report = EvaluationReport(method, opened.split, names, curve, tuple(mean_over), _missing_notices(opened, scored))
+    write_json(workspace.evaluation(method), report.as_json())
+    return report
+
+
+def _with_masks_and_seeds(split: DataSplit, folder: Path, refiner: Refiner) -> list[Photo]:
+    with_masks = [photo for photo in split.photos if photo.mask is not None]
+    if not with_masks:
+        raise LpcamError(f"no photo of the split '{split.split}' has a mask: give their folder by --masks")
+    scored = [photo for photo in with_masks if refiner.path(folder, photo.name).is_file()]
+    if not scored:
+        raise LpcamError(
+            f"{folder} holds no seed of the split '{split.split}': run 'lpcam generate' for it, or name its --split"
+        )
+    return scored
+
+
+def _missing_notices(split: DataSplit, scored: list[Photo]) -> tuple[str, ...]:
+    missing = len(split.photos) - len(scored)
+    return (f"{missing} of {len(split.photos)} photos have no seed or no mask and are not counted",) if missing else ()
+
+
+def _class_index(name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        raise unknown("class", name, names)
+    return names.index(name)

@@ -1,0 +1,105 @@
+"""All stages in order: ``lpcam run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lpcam.corridor.clustering import ClusterReport, cluster
+from lpcam.corridor.extraction import extract_features
+from lpcam.corridor.generation import DEFAULT_METHOD, generate
+from lpcam.corridor.scoring import EvaluationReport, evaluate
+from lpcam.extract import DEFAULT_DTYPE
+from lpcam.profiles import Profile
+from lpcam.records import Execution, Progress, StageReport, silent
+from lpcam.refiners import DEFAULT_REFINER
+from lpcam.sources import ClassifierSource, DataSource
+from lpcam.views import PUBLISHED_SCALES
+from lpcam.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What every stage of a run did.
+
+    Attributes:
+        extracted: Report of stage 1.
+        clustered: Report of stage 2.
+        generated: Report of stage 3.
+        evaluated: One report a method; empty for photos without masks.
+    """
+
+    extracted: StageReport
+    clustered: ClusterReport
+    generated: StageReport
+    evaluated: tuple[EvaluationReport, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints."""
+        return {
+            "extract-features": self.extracted.as_json(),
+            "cluster": self.clustered.as_json(),
+            "generate": self.generated.as_json(),
+            "evaluate": [report.as_json() for report in self.evaluated],
+        }
+
+
+def run(
+    workspace: Workspace,
+    data: DataSource,
+    classifier: ClassifierSource,
+    *,
+    methods: Sequence[str] = (DEFAULT_METHOD,),
+    refiner: str = DEFAULT_REFINER,
+    profile: Profile = Profile(),
+    scales: Sequence[float] = PUBLISHED_SCALES,
+    dtype: str = DEFAULT_DTYPE,
+    seed: int = 0,
+    execution: Execution = Execution(),
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> RunReport:
+    """Go down the whole corridor; what an earlier run completed is kept.
+
+    Args:
+        workspace: Of the run.
+        data: Photos and image-level labels.
+        classifier: The pretrained classifier.
+        methods: Whose seeds are written and, where there are masks, scored.
+        refiner: Family whose format is written.
+        profile: Hyper-parameters of the clustering.
+        scales: Of the views.
+        dtype: Of the stored features.
+        seed: Of the clustering.
+        execution: Device, batch size, workers.
+        overwrite: Replace what belongs to another run.
+        progress: Told as the work goes on.
+
+    Raises:
+        LpcamError: as the stages.
+    """
+    extracted = extract_features(
+        workspace,
+        data,
+        classifier,
+        scales=scales,
+        dtype=dtype,
+        execution=execution,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    clustered = cluster(
+        workspace,
+        profile=profile,
+        seed=seed,
+        device=execution.device,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    generated = generate(
+        workspace, methods=methods, refiner=refiner, execution=execution, overwrite=overwrite, progress=progress
+    )
+    scored = methods if any(photo.mask for photo in data.open().photos) else ()
+    evaluated = tuple(evaluate(workspace, method=method, refiner=refiner, progress=progress) for method in scored)
+    return RunReport(extracted, clustered, generated, evaluated)

@@ -1,0 +1,108 @@
+"""Stage 3: the activation maps of every photo, all methods from one forward pass, each into its sink."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from lpcam.forward import Forward, Loaded, load_ahead, plan_batches
+from lpcam.methods import Method
+from lpcam.records import ActivationMaps, Execution, Failure, Photo, Progress, StageReport, silent
+from lpcam.views import merge_scales
+
+Sink = Callable[[str, ActivationMaps], None]
+"""``sink(name, maps)`` keeps the maps of one photo; called from one thread, one call at a time."""
+
+
+def generate(
+    photos: Sequence[Photo],
+    forward: Forward,
+    methods: Mapping[str, Method],
+    sinks: Mapping[str, Sink],
+    *,
+    execution: Execution = Execution(),
+    progress: Progress = silent,
+) -> StageReport:
+    """Make the activation maps of photos and hand them to the sinks.
+
+    Reading and resizing of the next photos, the forward passes, and the sinks overlap.
+
+    Args:
+        photos: In any order; each is independent of the others.
+        forward: Classifier and scales.
+        methods: By name; all work on the same features.
+        sinks: By the name of the method they belong to.
+        execution: Batch size and workers; the device is the classifier's own.
+        progress: Told after every photo.
+
+    Returns:
+        The report; a notice counts the maps that are zero everywhere.
+    """
+    started, before = time.perf_counter(), forward.seconds
+    failures: list[Failure] = []
+    done = 0
+    empty: dict[str, int] = dict.fromkeys(methods, 0)
+    with ThreadPoolExecutor(1, thread_name_prefix="lpcam-write") as writer:
+        pending: deque[Future[None]] = deque()
+        for loaded in load_ahead(forward.load, plan_batches(photos, execution.batch_size), execution.workers):
+            if isinstance(loaded, Failure):
+                failures.append(loaded)
+                continue
+            for name, method_maps in activation_maps(forward, loaded, methods).items():
+                empty[name] += _count_empty(method_maps)
+                for photo, maps in zip(loaded.photos, method_maps, strict=True):
+                    pending.append(writer.submit(sinks[name], photo.name, maps))
+            done += len(loaded.photos)
+            _settle(pending, most=4 * len(methods) * execution.batch_size)
+            progress("generate", done + len(failures), len(photos))
+        _settle(pending, most=0)
+    seconds = time.perf_counter() - started
+    return StageReport(done, 0, tuple(failures), seconds, forward.seconds - before, _notices(empty))
+
+
+@torch.inference_mode()
+def activation_maps(forward: Forward, loaded: Loaded, methods: Mapping[str, Method]) -> dict[str, list[ActivationMaps]]:
+    """Return the activation maps of each photo of a batch under every method.
+
+    Args:
+        forward: Classifier and scales.
+        loaded: B photos of one size.
+        methods: By name.
+
+    Returns:
+        For every method, B activation maps on the CPU.
+    """
+    scale_maps: dict[str, list[list[torch.Tensor]]] = {name: [[] for _ in loaded.photos] for name in methods}
+    for features in forward.features(loaded):
+        for name, method in methods.items():
+            for index, photo in enumerate(loaded.photos):
+                scale_maps[name][index].append(method.view_maps(features[:, index], photo.labels))
+    return {
+        name: [
+            _to_cpu(merge_scales(maps, photo.labels, loaded.size, methods[name].epsilon))
+            for photo, maps in zip(loaded.photos, of_method, strict=True)
+        ]
+        for name, of_method in scale_maps.items()
+    }
+
+
+def _to_cpu(maps: ActivationMaps) -> ActivationMaps:
+    return ActivationMaps(maps.labels, maps.strided.cpu(), maps.high_res.cpu())
+
+
+def _settle(pending: deque[Future[None]], most: int) -> None:
+    """Wait until at most ``most`` writes are under way; a failed write is raised here."""
+    while len(pending) > most:
+        pending.popleft().result()
+
+
+def _count_empty(maps: Sequence[ActivationMaps]) -> int:
+    return sum(int((entry.strided.amax(dim=(1, 2)) == 0).sum()) for entry in maps if entry.labels)
+
+
+def _notices(empty: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(f"{count} maps of {name} are zero everywhere" for name, count in empty.items() if count)

@@ -1,0 +1,108 @@
+"""Where a run's photos and its classifier come from, said once and remembered by the feature store."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lpcam.datasets import open_split
+from lpcam.records import DataSplit
+
+if TYPE_CHECKING:
+    from lpcam.backbones import Classifier
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A split of a data set, as ``--dataset --root --split --labels --classes --masks`` name it.
+
+    Attributes:
+        dataset: ``voc``, ``folder`` or ``demo``.
+        root: Folder of the data set.
+        split: Name of the list.
+        labels: File of image-level labels, if not the data set's own.
+        classes: File of class names, if not the data set's own.
+        masks: Folder of true masks, if not the data set's own.
+    """
+
+    dataset: str
+    root: Path
+    split: str = "train"
+    labels: Path | None = None
+    classes: Path | None = None
+    masks: Path | None = None
+
+    def open(self) -> DataSplit:
+        """Read names and labels."""
+        return open_split(
+            self.dataset, self.root, self.split, labels=self.labels, classes=self.classes, masks=self.masks
+        )
+
+    def with_split(self, split: str | None) -> Self:
+        """Return the same data set's other split."""
+        return self if split is None else replace(self, split=split)
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return absolute paths and names, so that a later command may run from any folder."""
+        return _as_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Undo `as_json`."""
+        paths = {name: _path(value.get(name)) for name in ("labels", "classes", "masks")}
+        return cls(value["dataset"], Path(value["root"]), value["split"], **paths)
+
+
+@dataclass(frozen=True)
+class ClassifierSource:
+    """A pretrained classifier, as ``--arch --weights --stride --layer --head`` name it.
+
+    Attributes:
+        arch: Architecture.
+        weights: Checkpoint file, or ``imagenet``.
+        stride: Output stride; None for the architecture's default.
+        layer: Feature layer; None for the architecture's default.
+        head: File of class weights that replaces the checkpoint's head.
+    """
+
+    arch: str
+    weights: str | Path
+    stride: int | None = None
+    layer: str | None = None
+    head: Path | None = None
+
+    def load(self, num_classes: int, device: str) -> Classifier:
+        """Load the frozen classifier and check that it has K classes."""
+        from lpcam.backbones import load_classifier
+
+        return load_classifier(
+            self.arch,
+            self.weights,
+            num_classes=num_classes,
+            stride=self.stride,
+            layer=self.layer,
+            head=self.head,
+            device=device,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return absolute paths and names."""
+        weights = self.weights if self.weights == "imagenet" else Path(self.weights)
+        return {**_as_json({**asdict(self), "weights": weights}), "stride": self.stride}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Undo `as_json`."""
+        return cls(value["arch"], value["weights"], value["stride"], value["layer"], _path(value["head"]))
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, str | None]:
+    return {
+        name: str(value.resolve() if isinstance(value, Path) else value) if value is not None else None
+        for name, value in values.items()
+    }
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)

@@ -1,0 +1,108 @@
+"""The workspace of a run: the names of its files, and the refusal to mix two runs in them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lpcam.errors import LpcamError
+from lpcam.files import read_json, write_atomically, write_json
+from lpcam.records import Failure
+
+DEFAULT = Path("lpcam_work")
+SEED_RECORD = ".lpcam-seeds.json"
+
+
+class Workspace:
+    """The folder of a run.
+
+    Args:
+        root: The folder; it is made when the first stage writes to it.
+
+    >>> Workspace(Path("W")).seeds("lpcam", "irn").as_posix()
+    'W/seeds/lpcam/irn'
+    """
+
+    def __init__(self, root: Path | str = DEFAULT) -> None:
+        self.root = Path(root)
+
+    @property
+    def features(self) -> Path:
+        """Folder of the feature store."""
+        return self.root / "features"
+
+    @property
+    def prototypes(self) -> Path:
+        """The prototype file."""
+        return self.root / "prototypes.safetensors"
+
+    @property
+    def failures(self) -> Path:
+        """Photos that could not be processed, a JSON line each."""
+        return self.root / "failures.jsonl"
+
+    def seeds(self, method: str, refiner: str) -> Path:
+        """Folder of the seeds of a method in a refiner's format."""
+        return self.root / "seeds" / method / refiner
+
+    def evaluation(self, method: str) -> Path:
+        """File of a method's scores."""
+        return self.root / "evaluation" / f"{method}.json"
+
+    def record_failures(self, stage: str, failures: tuple[Failure, ...]) -> None:
+        """Replace what ``failures.jsonl`` says of a stage, and leave the other stages' lines."""
+        others = [line for line in self._failure_lines() if json.loads(line)["stage"] != stage]
+        lines = others + [json.dumps({"stage": stage, **asdict(failure)}, ensure_ascii=False) for failure in failures]
+        if lines or self.failures.exists():
+            text = "".join(f"{line}\n" for line in lines)
+            write_atomically(self.failures, lambda partial: _write(partial, text))
+
+    def _failure_lines(self) -> list[str]:
+        if not self.failures.exists():
+            return []
+        return [line for line in self.failures.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def claim_seeds(folder: Path, made_by: dict[str, Any], split: str, photos: str, *, overwrite: bool) -> None:
+    """Say in a seed folder what makes its seeds, or refuse a folder that others made.
+
+    Seeds of several splits may share a folder; seeds of one split with other labels may not.
+
+    Args:
+        folder: Of the seeds.
+        made_by: What the seeds depend on beside the photos, JSON values only.
+        split: Name of the split.
+        photos: Fingerprint of the split's names and labels.
+        overwrite: Delete the seeds of another run first.
+
+    Raises:
+        LpcamError: the folder holds seeds of another run, or files lpcam did not write.
+    """
+    record = {} if overwrite else _seed_record(folder)
+    splits = record.get("splits", {})
+    same = record.get("made_by") == made_by and splits.get(split, photos) == photos
+    if same and split in splits:
+        return
+    if not same and _seeds(folder) and not overwrite:
+        raise LpcamError(
+            f"{folder} holds seeds made with other prototypes, weights, scales or photos, or by another tool: "
+            "add --overwrite to replace them, or choose another --out or --workspace"
+        )
+    for path in _seeds(folder) if overwrite else ():
+        path.unlink()
+    write_json(folder / SEED_RECORD, {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}})
+
+
+def _seed_record(folder: Path) -> dict[str, Any]:
+    record = folder / SEED_RECORD
+    return read_json(record, repair=f"delete {folder} or choose another --out") if record.exists() else {}
+
+
+def _seeds(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.npy")) if folder.is_dir() else []
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

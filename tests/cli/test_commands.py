@@ -1,0 +1,287 @@
+"""The command line: the contract's options, JSON, exit codes and error lines, on real files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from lpcam_cli.main import main
+from PIL import Image
+
+COMMANDS = ("extract-features", "cluster", "generate", "evaluate", "run", "demo")
+
+
+def lpcam(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def sources(voc_root: Path, checkpoint: Path) -> list[object]:
+    return [
+        *("--dataset", "voc", "--root", voc_root, "--labels", voc_root / "labels.csv"),
+        *("--classes", voc_root / "classes.txt", "--arch", "demo", "--weights", checkpoint),
+    ]
+
+
+@pytest.fixture
+def extracted(sources, tmp_path) -> Path:
+    """A workspace with features."""
+    result = lpcam("extract-features", *sources, "--scales", "1,.5", "-w", tmp_path / "w")
+    assert result.exit_code == 0, result.stderr
+    return tmp_path / "w"
+
+
+def error_line(result: Result, code: int = 1) -> str:
+    """Return the one line a user sees; there is no traceback and nothing on stdout."""
+    assert result.exit_code == code, result.output
+    assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+    assert len(lines) == 1, result.stderr
+    assert result.stdout == ""
+    return lines[0]
+
+
+def test_three_commands_from_photos_to_seeds_and_scores(extracted):
+    for arguments in (["cluster", "--k", 3], ["generate", "--refiner", "irn", "--method", "cam,lpcam"], ["evaluate"]):
+        result = lpcam(*arguments, "-w", extracted)
+        assert result.exit_code == 0, result.stderr
+    assert len(list((extracted / "seeds/lpcam/irn").glob("*.npy"))) == 6
+    assert "mIoU" in result.stdout
+    assert str(extracted / "evaluation/lpcam.json") in result.stdout
+
+
+def test_each_stage_names_the_next_command(sources, tmp_path):
+    result = lpcam("extract-features", *sources, "-w", tmp_path / "w")
+    assert f"next: lpcam cluster -w {tmp_path / 'w'}" in result.stdout
+    result = lpcam("cluster", "--k", 3, "-w", tmp_path / "w")
+    assert "next: lpcam generate" in result.stdout
+    assert "class prototypes" in result.stdout
+
+
+def test_json_is_one_object_with_the_contracts_fields(sources, tmp_path):
+    results = {
+        "extract-features": lpcam("extract-features", *sources, "-w", tmp_path / "w", "--json"),
+        "cluster": lpcam("cluster", "--k", 3, "-w", tmp_path / "w", "--json"),
+        "generate": lpcam("generate", "-w", tmp_path / "w", "--json"),
+        "evaluate": lpcam("evaluate", "-w", tmp_path / "w", "--json"),
+    }
+    stage = {"images", "skipped", "failed", "seconds", "backbone_seconds", "images_per_second"}
+    fields = {
+        "extract-features": stage,
+        "generate": stage,
+        "cluster": {"classes", "seconds"},
+        "evaluate": {"method", "miou", "threshold", "precision", "recall", "per_class", "images"},
+    }
+    values = {name: json.loads(result.stdout) for name, result in results.items()}
+    for name, result in results.items():
+        assert result.exit_code == 0
+        assert result.stderr == "", "no progress under --json"
+        assert fields[name] <= set(values[name])
+    assert set(values["cluster"]["classes"]["sheep"]) >= {
+        "object_vectors",
+        "rest_vectors",
+        "class_prototypes",
+        "context_prototypes",
+    }
+    assert values["extract-features"]["images"] == values["evaluate"]["images"] == 6
+    assert 0 < values["generate"]["backbone_seconds"] <= values["generate"]["seconds"]
+
+
+def test_run_is_everything_in_order_and_resumes(sources, tmp_path):
+    arguments = ["run", *sources, "--k", 3, "--scales", "1,.5", "--method", "cam,lpcam", "-w", tmp_path / "w", "--json"]
+    first, second = json.loads(lpcam(*arguments).stdout), json.loads(lpcam(*arguments).stdout)
+    assert [scores["method"] for scores in first["evaluate"]] == ["cam", "lpcam"]
+    assert second["generate"]["skipped"] == 6
+    assert second["evaluate"] == first["evaluate"]
+
+
+def test_some_failed_images_are_exit_code_3_and_all_others_are_done(sources, voc_root, tmp_path):
+    victim = voc_root / "JPEGImages/2007_000003.jpg"
+    victim.write_bytes(victim.read_bytes()[:200])
+    result = lpcam("extract-features", *sources, "-w", tmp_path / "w", "--json")
+    assert result.exit_code == 3
+    found = json.loads(result.stdout)
+    assert (found["images"], found["failed"]) == (5, 1)
+    assert found["failures"][0]["name"] == "2007_000003"
+    line = json.loads((tmp_path / "w/failures.jsonl").read_text())
+    assert (line["stage"], line["name"]) == ("extract-features", "2007_000003")
+    assert line["reason"]
+    assert lpcam("cluster", "--k", 3, "-w", tmp_path / "w").exit_code == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_the_shared_options(command):
+    text = lpcam(command, "--help").stdout
+    assert f"lpcam {command}" in text
+    for option in ("--json", "--workspace", "--device", "--seed"):
+        assert option in text
+
+
+def test_usage_errors_are_exit_code_2_with_the_nearest_word():
+    for arguments, word in ((["clustr"], "cluster"), (["cluster", "--profil", "voc"], "--profile")):
+        result = lpcam(*arguments)
+        assert result.exit_code == 2
+        assert word in result.stderr
+    assert lpcam("extract-features").exit_code == 2
+
+
+BAD = {  # what is wrong: (how it is broken, the command, what the line says, what it tells to do)
+    "missing folder": (lambda root, ckpt: shutil.rmtree(root / "JPEGImages"), "JPEGImages", r"--root|folder|check"),
+    "empty split": (lambda root, ckpt: list_file(root).write_text("\n"), "empty|no photo|names no", r"."),
+    "missing list": (lambda root, ckpt: list_file(root).unlink(), "no list train.txt", "pass a list"),
+    "name without photo": (lambda root, ckpt: append(list_file(root), "2007_999999\n"), "2007_999999", r"."),
+    "label outside the classes": (
+        lambda root, ckpt: append(root / "labels.csv", "2007_000009,shep\n"),
+        "shep",
+        "did you mean 'sheep'",
+    ),
+    "labels for some photos only": (
+        lambda root, ckpt: (root / "labels.csv").write_text("name,classes\n2007_000000,sheep\n"),
+        "2007_000001",
+        r".",
+    ),
+    "checkpoint of another architecture": (
+        lambda root, ckpt: torch.save({"layer1.0.conv1.weight": torch.zeros(2, 2)}, ckpt),
+        "missing|lacks",
+        r"arch",
+    ),
+    "NaN in the weights": (lambda root, ckpt: poison(ckpt), "NaN|finite", r"."),
+    "checkpoint that is no file of torch": (lambda root, ckpt: ckpt.write_bytes(b"junk"), "demo.pth", r"."),
+}
+
+
+def list_file(root: Path) -> Path:
+    return root / "ImageSets/Segmentation/train.txt"
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
+def poison(path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    state["fc.weight"][0, 0] = float("nan")
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_bad_input_of_the_first_stage(case, voc_root, checkpoint, tmp_path):
+    damage, what, advice = BAD[case]
+    copy = tmp_path / "demo.pth"
+    shutil.copy(checkpoint, copy)
+    damage(voc_root, copy)
+    line = error_line(
+        lpcam(
+            *("extract-features", "--dataset", "voc", "--root", voc_root, "--labels", voc_root / "labels.csv"),
+            *("--classes", voc_root / "classes.txt", "--arch", "demo", "--weights", copy, "-w", tmp_path / "w"),
+        )
+    )
+    assert re.search(what, line), line
+    assert re.search(advice, line), line
+    assert not (tmp_path / "w/features/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"),
+    [
+        ("--arch", "demmo", "did you mean 'demo'"),
+        ("--dataset", "vocc", "did you mean 'voc'"),
+        ("--layer", "features.9", "did you mean 'features"),
+        ("--dtype", "float15", "did you mean 'float16'"),
+        ("--split", "trian", "did you mean 'train'"),
+        ("--stride", "7", "stride"),
+        ("--scales", "1,0", "scales"),
+        ("--scales", ".5", "lack 1"),
+        ("--batch-size", "0", "batch size is 0"),
+        ("--workers", "-1", "workers is -1"),
+        ("--shard-size", "0", "shard size is 0"),
+        ("--device", "cuda:7", "cuda:7"),
+        ("--weights", "/nowhere/x.pth", "/nowhere/x.pth"),
+        ("--head", "/nowhere/x.npy", "/nowhere/x.npy"),
+        ("--labels", "/nowhere/x.csv", "/nowhere/x.csv"),
+        ("--classes", "/nowhere/x.txt", "/nowhere/x.txt"),
+    ],
+)
+def test_options_that_cannot_be_used(sources, tmp_path, option, value, what):
+    assert what in error_line(lpcam("extract-features", *sources, option, value, "-w", tmp_path / "w"))
+    assert not (tmp_path / "w/features/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["cluster", "--profile", "vocc"], "did you mean 'voc'"),
+        (["cluster", "--engine", "fais"], "did you mean 'faiss'"),
+        (["cluster", "--tau", "2"], "tau is 2"),
+        (["cluster", "--k", "0"], "k is 0"),
+        (["generate", "--refiner", "irm"], "did you mean 'irn'"),
+        (["generate", "--method", "lpcan"], "did you mean 'lpcam'"),
+        (["generate"], "run 'lpcam cluster' first"),
+        (["generate", "--dataset", "voc"], "both --dataset and --root"),
+        (["evaluate"], "run 'lpcam generate"),
+        (["evaluate", "--method", "cam", "--thresholds", "1:0:.1"], "lpcam generate"),
+    ],
+)
+def test_later_stages_refuse_what_they_cannot_use(extracted, arguments, what):
+    before = sorted(path for path in extracted.rglob("*") if path.is_file())
+    assert what in error_line(lpcam(*arguments, "-w", extracted))
+    assert sorted(path for path in extracted.rglob("*") if path.is_file()) == before
+
+
+def test_a_workspace_without_features_says_where_to_begin(tmp_path):
+    for command in ("cluster", "generate"):
+        assert "lpcam extract-features" in error_line(lpcam(command, "-w", tmp_path))
+
+
+def test_a_half_written_shard_is_named_and_extracting_again_repairs_it(extracted, sources):
+    shard = extracted / "features/shard-00000.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    line = error_line(lpcam("cluster", "-w", extracted))
+    assert "shard-00000.safetensors" in line
+    assert "lpcam extract-features" in line
+    assert lpcam("extract-features", *sources, "--scales", "1,.5", "-w", extracted).exit_code == 0
+    assert shard.read_bytes() == whole
+    assert lpcam("cluster", "--k", 3, "-w", extracted).exit_code == 0
+
+
+def test_a_mask_of_another_size_is_named(extracted, voc_root):
+    assert lpcam("generate", "--method", "cam", "-w", extracted).exit_code == 0
+    Image.fromarray(np.zeros((5, 5), dtype=np.uint8)).save(voc_root / "SegmentationClass/2007_000002.png")
+    assert "2007_000002" in error_line(lpcam("evaluate", "--method", "cam", "-w", extracted))
+
+
+def test_a_seed_that_is_a_strangers_pickle_is_refused_and_not_run(extracted, tmp_path):
+    assert lpcam("generate", "--method", "cam", "-w", extracted).exit_code == 0
+    canary = tmp_path / "canary"
+
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (canary,)
+
+    np.save(extracted / "seeds/cam/irn/2007_000000.npy", np.array(Evil(), dtype=object), allow_pickle=True)
+    error_line(lpcam("evaluate", "--method", "cam", "-w", extracted))
+    assert not canary.exists()
+
+
+def test_output_that_cannot_be_written_is_one_line_and_the_features_stay(extracted, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    line = error_line(lpcam("generate", "--method", "cam", "--out", tmp_path / "file", "-w", extracted))
+    assert "cannot write" in line
+    assert (extracted / "features/manifest.json").is_file()
+
+
+def test_evaluate_over_some_classes_only(extracted):
+    assert lpcam("generate", "--method", "cam", "-w", extracted).exit_code == 0
+    result = lpcam("evaluate", "--method", "cam", "--mean-over", "background,sheep", "-w", extracted, "--json")
+    scores = json.loads(result.stdout)
+    expected = (scores["per_class"]["background"] + scores["per_class"]["sheep"]) / 2
+    assert scores["miou"] == pytest.approx(expected)
+    line = error_line(lpcam("evaluate", "--method", "cam", "--mean-over", "shep", "-w", extracted))
+    assert "did you mean 'sheep'" in line

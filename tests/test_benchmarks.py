@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import gpu, isolated, kmeans_speed, map_stage, photos, real_photos, record, startup
+from benchmarks.record import Check, Findings, Timing
+from lpcam.errors import LpcamError
+from tests.reference.kmeans import kmeans as slow_kmeans
+from tests.reference.lpcam import localise as slow_localise
+
+FOLDER = Path(record.__file__).parent
+LIBRARY = {"__init__", "record", "isolated", "photos"}
+BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in LIBRARY)
+
+
+def make_record(**changes):
+    result = {
+        "schema": record.SCHEMA,
+        "benchmark": "thing",
+        "dry_run": False,
+        "environment": record.environment(),
+        "settings": {"size": 1},
+        "results": {"seconds": 0.5},
+        "checks": [Check("equal", 0.0, 1e-5, "at most", equality=True).as_json()],
+    }
+    return {**result, **changes}
+
+
+# ------------------------------------------------------------------------------------------- record
+
+
+def test_a_timing_is_summed_up_by_median_and_quartiles():
+    numbers = Timing((4.0, 1.0, 2.0, 3.0, 100.0), warmup=1).as_json()
+    assert (numbers["median"], numbers["quartiles"], numbers["iqr"]) == (3.0, [2.0, 4.0], 2.0)
+    assert (numbers["repeats"], numbers["warmup"], numbers["seconds"][-1]) == (5, 1, 100.0)
+
+
+def test_sides_take_turns_and_warm_up_is_not_counted():
+    calls = []
+    timings = record.measure_in_turns(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, warmup=2
+    )
+    assert calls == ["a", "b"] * 5
+    assert [len(timing.seconds) for timing in timings.values()] == [3, 3]
+    assert all(timing.median >= 0 for timing in timings.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "relation", "passed"),
+    [(1.0, "at most", True), (1.1, "at most", False), (1.0, "at least", True), (0.9, "at least", False)],
+)
+def test_a_check_passes_at_its_limit(value, relation, passed):
+    assert Check("x", value, 1.0, relation).passed is passed
+
+
+def test_the_environment_says_what_a_number_needs():
+    where = record.environment()
+    assert where["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert where["threads"] == torch.get_num_threads()
+    assert len(where["load_average"]) == 3
+    assert where["cpu"]
+    json.dumps(where, allow_nan=False)
+
+
+def test_the_commit_of_a_tree_without_git_is_told_by_the_environment(monkeypatch):
+    monkeypatch.setattr(record, "_git", lambda *_arguments: None)
+    monkeypatch.setenv("LPCAM_COMMIT", "abc")
+    assert (record.environment()["commit"], record.environment()["dirty"]) == ("abc", None)
+
+
+def test_a_whole_record_is_valid():
+    record.validate(make_record())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 0}, "schema 1, got 0"),
+        ({"extra": 1}, "the keys"),
+        ({"environment": {"commit": "x"}}, "environment with"),
+        ({"results": {}}, "not empty"),
+        ({"settings": {}}, "not empty"),
+        ({"results": {"a": [1.0, {"b": float("nan")}]}}, "finite"),
+        ({"checks": [{**Check("x", 2, 1, "at most").as_json(), "passed": True}]}, "follows from the numbers of 'x'"),
+        ({"checks": [Check("x", 2, 1, "at most", equality=True).as_json()]}, "equal outputs: 'x' is 2"),
+        ({"checks": [Check("x", 2, 1, "about").as_json()]}, "relation"),
+    ],
+)
+def test_a_record_that_breaks_the_contract_is_refused(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        record.write_result("thing", make_record(**changes), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missed_target_is_kept():
+    record.validate(make_record(checks=[Check("speed", 2, 15, "at least").as_json()]))
+
+
+def test_a_command_writes_where_it_is_told_and_a_dry_run_only_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "default")
+    found = Findings({"answer": 42}, (Check("speed", 2, 15, "at least"),))
+
+    def command(*argv):
+        record.command("thing", "A thing.", lambda _: found, full=Timing((1.0,), 0), dry=Timing((2.0,), 0), argv=argv)
+
+    command("--dry-run")
+    assert list(tmp_path.iterdir()) == []
+    assert "MISSED: speed: 2, at least 15" in capsys.readouterr().out
+    command("--dry-run", "--out", str(tmp_path / "a"))
+    command()
+    dry = json.loads((tmp_path / "a" / "thing.json").read_text())
+    full = json.loads((tmp_path / "default" / "thing.json").read_text())
+    assert (dry["dry_run"], dry["settings"]["seconds"]) == (True, [2.0])
+    assert (full["dry_run"], full["settings"]["seconds"]) == (False, [1.0])
+    assert full["checks"][0]["passed"] is False
+
+
+@pytest.mark.parametrize("path", sorted(record.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_committed_results_keep_the_contract(path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    record.validate(result)
+    assert result["benchmark"] == path.stem
+    assert not result["dry_run"]
+    assert re.fullmatch("[0-9a-f]{40}", result["environment"]["commit"])
+    assert not result["environment"]["dirty"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_methodology_names_every_benchmark(name):
+    assert f"| `{name}` |" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert importlib.import_module(f"benchmarks.{name}").__doc__
+
+
+# ----------------------------------------------------------------------------------- isolated, photos
+
+
+def grown_by(megabytes: int) -> dict[str, int]:
+    """Called in a process of its own."""
+    return {"bytes": isolated.peak_growth(lambda: torch.ones(megabytes, 1 << 18)), "modules": "numpy" in sys.modules}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory_counts_what_was_given_back():
+    def spike() -> int:
+        return int(np.ones(64 << 20, dtype=np.uint8).sum())
+
+    assert 60 << 20 < isolated.peak_growth(spike) < 80 << 20
+    assert isolated.peak_growth(lambda: None) < 4 << 20
+
+
+def test_a_function_runs_in_a_process_of_its_own():
+    answer = isolated.in_new_process(os_pid)
+    assert answer["argument"] == 3
+    assert answer["pid"] != os_pid()["pid"]
+
+
+def os_pid(argument: int = 3) -> dict[str, int]:
+    import os
+
+    return {"pid": os.getpid(), "argument": argument}
+
+
+def test_a_failure_in_its_own_process_is_told():
+    with pytest.raises(LpcamError, match="unexpected keyword"):
+        isolated.in_new_process(os_pid, nothing=1)
+
+
+def test_synthetic_photos_are_a_voc_split_and_the_same_every_time(tmp_path):
+    split = photos.write_photos(tmp_path / "a", 4, size=(30, 40)).open()
+    again = photos.write_photos(tmp_path / "b", 4, size=(30, 40)).open()
+    assert [photo.labels for photo in split.photos] == [(0, 1), (1,), (2,), (3, 4)]
+    with Image.open(split.photos[0].path) as image:
+        assert image.size == (40, 30)
+    assert split.photos[2].path.read_bytes() == again.photos[2].path.read_bytes()
+
+
+@pytest.mark.parametrize("arch", ["resnet50", "torchvision/mobilenet_v2"])
+def test_random_classifiers_load_and_have_features_of_a_healthy_scale(tmp_path, arch):
+    net = photos.write_classifier(arch, tmp_path / "w.pth").load(photos.CLASSES, "cpu")
+    features = net.features(torch.randn(1, 3, 64, 64))
+    assert 0.01 < features.mean() < 10
+    assert (features.flatten(2).norm(dim=1) > 0.1).all()
+
+
+# -------------------------------------------------------------------------------------- benchmarks
+
+
+def dry(name):
+    module = importlib.import_module(f"benchmarks.{name}")
+    findings = module.run(getattr(module, "DRY", None) or module.Settings(rounds=1))
+    json.dumps(findings.results, allow_nan=False)
+    assert all(check.passed for check in findings.checks if check.equality)
+    return findings
+
+
+def test_map_stage_runs_and_its_baseline_is_the_papers():
+    assert set(dry("map_stage").results) == {"1 class", "3 classes"}
+    features, prototypes = map_stage.make_data(1, map_stage.DRY)
+    ours = map_stage.one_by_one_maps(features, prototypes)[1][0]
+    classes, context = (pair.double().numpy() for pair in prototypes[0])
+    expected = slow_localise(features[1].double().numpy(), list(classes), list(context))
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-6)
+    assert expected.max() > 0.1
+
+
+def test_map_stage_notices_maps_that_differ(monkeypatch):
+    folded = map_stage.folded_maps
+    monkeypatch.setattr(map_stage, "folded_maps", lambda *given: [maps + 0.001 for maps in folded(*given)])
+    findings = map_stage.run(map_stage.DRY)
+    assert not any(check.passed for check in findings.checks if check.equality)
+
+
+def test_the_peer_is_driven_one_iteration_from_the_centres_given():
+    pytest.importorskip("kmeans_pytorch")
+    vectors = kmeans_speed.make_vectors(kmeans_speed.Settings(60, 8, 3))
+    start = kmeans_speed.make_start(vectors, kmeans_speed.Settings(60, 8, 3))
+    kept = start.clone()
+    assignments, centres = kmeans_speed._peer_iteration(vectors, start)
+    expected, _ = slow_kmeans(vectors.double().numpy(), start.double().numpy(), 1)
+    np.testing.assert_allclose(centres.numpy(), expected, atol=1e-5)
+    assert torch.equal(start, kept)
+    assert assignments.shape == (60,)
+
+
+def test_kmeans_speed_runs(monkeypatch):
+    pytest.importorskip("kmeans_pytorch")
+    monkeypatch.setattr(kmeans_speed, "in_new_process", lambda call, **arguments: call(**arguments))
+    findings = dry("kmeans_speed")
+    assert {"kmeans_pytorch", "faiss", "torch", "memory"} == set(findings.results)
+    assert len([check for check in findings.checks if check.equality]) == 3
+
+
+def test_generate_speed_runs():
+    found = dry("generate_speed").results["torchvision/mobilenet_v2"]
+    for stage in ("extract-features", "cam", "lpcam"):
+        assert found[stage]["images"] == 2
+        assert found[stage]["ratio"] >= 1
+
+
+def test_memory_runs(monkeypatch):
+    memory = importlib.import_module("benchmarks.memory")
+    monkeypatch.setattr(memory, "in_new_process", lambda call, **arguments: call(**arguments))
+    rows = dry("memory").results["runs"]
+    assert [row["photos"] for row in rows] == [2, 4]
+    assert rows[1]["store_bytes"] > rows[0]["store_bytes"]
+    assert rows[1]["side_bytes"] > 0
+
+
+def test_startup_runs_and_sees_imports():
+    assert startup.imported([sys.executable, "-c", "import json"], ["json", "torch"]) == ["json"]
+    assert list(dry("startup").results) == ["bare python", "import lpcam", "lpcam --help"]
+
+
+def test_gpu_runs_dry_on_the_cpu(tmp_path):
+    gpu.main(["--dry-run", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    assert set(result["results"]) == {"roofline", "kmeans", "extract-features", "cluster", "generate"}
+    assert set(result["results"]["generate"]) == {"batch size 1", "batch size 2"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_gpu_says_when_there_is_none():
+    with pytest.raises(LpcamError, match="--dry-run"):
+        gpu.main([])
+
+
+def write_yardstick(root, split, count, seed):
+    """Synthetic photos in place of the real ones: bright blocks of the classes cat (7) and dog (11)."""
+    names = [f"{split}_{index}" for index in range(count)]
+    random = np.random.default_rng(seed)
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(names):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[8:40, 8:40] = (8, 12)[index % 2]
+        mask[0] = 255
+        pixels = random.integers(0, 80, (48, 64, 3), dtype=np.uint8) + mask[..., None] % 255 * 8
+        Image.fromarray(pixels.astype(np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
+        Image.fromarray(mask).save(root / "SegmentationClass" / f"{name}.png")
+    (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(names) + "\n")
+    with (root / "labels.csv").open("a") as file:
+        file.writelines(f"{name},{('cat', 'dog')[index % 2]}\n" for index, name in enumerate(names))
+
+
+@pytest.fixture
+def yardsticks(tmp_path, monkeypatch):
+    root = tmp_path / "shared" / "data"
+    for folder in ("voc_animals", "coco20"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "labels.csv").write_text("name,classes\n")
+        write_yardstick(root / folder, "train", 4, seed=0)
+    write_yardstick(root / "voc_animals", "aug", 3, seed=1)
+    (root / "weights").mkdir()
+    photos.write_classifier(real_photos.ARCH, root / "weights" / real_photos.WEIGHTS)
+    monkeypatch.setenv("LPCAM_REAL_DATA", str(tmp_path / "shared"))
+    return tmp_path
+
+
+def test_real_photos_scores_every_method_of_both_yardsticks(yardsticks):
+    real_photos.main(["--dry-run", "--out", str(yardsticks)])
+    animals = json.loads((yardsticks / "real_voc_animals.json").read_text())
+    coco = json.loads((yardsticks / "real_coco_subset.json").read_text())
+    assert list(animals["results"]["splits"]) == ["train", "aug"]
+    assert list(coco["results"]["splits"]) == ["train"]
+    found = animals["results"]["splits"]["train"]
+    assert found["images"] == 3
+    assert set(found["methods"]) == {"cam", "lpcam voc", "lpcam coco", "class-prototypes voc", "class-prototypes coco"}
+    run = found["methods"]["lpcam voc"]["runs"][1]
+    assert len(run["curve"]["miou"]) == 11
+    assert run["miou"] == pytest.approx(max(run["curve"]["miou"]), abs=1e-6)
+    assert set(run["per_class"]) <= {"background", "cat", "dog"}
+    assert animals["checks"][0]["equality"]
+    assert animals["checks"][0]["value"] == 0
+
+
+def test_real_photos_means_over_seeds():
+    runs = [{"miou": 0.5}, {"miou": 0.7}]
+    summary = real_photos._of_seeds(runs)
+    assert (summary["miou"], summary["miou_std"]) == pytest.approx((0.6, 0.02**0.5))
+    assert real_photos._of_seeds(copy.deepcopy(runs[:1]))["miou_std"] == 0
+
+
+def test_real_photos_options():
+    options = record.parser("")
+    for option in ("--scales", "--held_out"):
+        options.add_argument(option, default="")
+    asked = real_photos.settings_of(
+        real_photos.YARDSTICKS["real_voc_animals"], options.parse_args(["--scales", "1,.5,1.5", "--held_out", "x"])
+    )
+    assert (asked.scales, asked.splits, asked.limit) == ((1.0, 0.5, 1.5), ("train", "aug"), 0)
+    with pytest.raises(LpcamError, match="did you mean"):
+        real_photos.main(["--dry-run", "--yardstick", "real_voc_animal"])
+
+
+def test_real_photos_says_where_it_looks(tmp_path, monkeypatch):
+    monkeypatch.setenv("LPCAM_REAL_DATA", str(tmp_path))
+    with pytest.raises(LpcamError, match="set LPCAM_REAL_DATA"):
+        real_photos.main(["--dry-run"])

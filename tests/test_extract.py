@@ -1,0 +1,86 @@
+"""extract: what is stored of a photo, by hand; memory and dtype."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from lpcam.errors import LpcamError
+from lpcam.extract import extract, photo_features
+from lpcam.forward import Forward
+from lpcam.records import DataSplit, Photo
+from lpcam.store import FeatureStore
+from tests.reference import cam as reference
+from tests.tiny import tiny_classifier
+
+WEIGHTS = [[1.0, 0.0, 0.0], [0.0, 1.0, -1.0]]
+
+
+def photo(path, seed=0, size=(20, 28), labels=(0, 1)) -> Photo:
+    random = np.random.default_rng(seed)
+    Image.fromarray(random.integers(0, 255, (*size, 3), dtype=np.uint8)).save(path)
+    return Photo(path.stem, path, labels)
+
+
+def test_stored_features_are_those_of_scale_one_without_mirror(tmp_path):
+    forward = Forward(tiny_classifier(WEIGHTS), (0.5, 1.0))
+    given = photo(tmp_path / "a.png")
+    (entry,) = photo_features(forward, forward.load([given]))
+    pixels = np.asarray(Image.open(given.path)).astype(np.float32) / 255
+    expected = pixels.reshape(5, 4, 7, 4, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    assert np.abs(entry.features.numpy() - expected).max() < 1e-6
+
+
+def test_stored_cam_is_the_high_res_cam_nearest_sampled_at_the_grid(tmp_path):
+    forward = Forward(tiny_classifier(WEIGHTS), (1.0, 0.5))
+    loaded = forward.load([photo(tmp_path / "a.png")])
+    (entry,) = photo_features(forward, loaded)
+    views = [features[:, 0].double().numpy() for features in forward.features(loaded)]
+    for row in range(2):
+        maps = [reference.view_map(view[0], view[1], np.array(WEIGHTS[row])) for view in views]
+        high_res = reference.high_res(maps, (20, 28))
+        expected = F.interpolate(torch.tensor(high_res)[None, None], (5, 7), mode="nearest")[0, 0]
+        assert torch.allclose(entry.cam[row].double(), expected, atol=1e-5)
+        sampled = high_res[np.arange(5) * 20 // 5][:, np.arange(7) * 28 // 7]
+        assert np.abs(entry.cam[row].numpy() - sampled).max() < 1e-5
+
+
+def test_a_photo_without_labels_is_stored_without_cam(tmp_path):
+    forward = Forward(tiny_classifier(WEIGHTS), (1.0,))
+    (entry,) = photo_features(forward, forward.load([photo(tmp_path / "a.png", labels=())]))
+    assert entry.cam.shape == (0, 5, 7)
+
+
+def test_scale_one_must_be_there(tmp_path):
+    split = DataSplit("voc", "train", ("a", "b"), (photo(tmp_path / "a.png"),))
+    with pytest.raises(LpcamError, match="lack 1"):
+        extract(split, Forward(tiny_classifier(WEIGHTS), (0.5,)), tmp_path / "f")
+
+
+def test_features_that_overflow_half_precision_are_refused_not_stored_as_infinity(tmp_path):
+    net = tiny_classifier(WEIGHTS)
+    net.std = (1e-6, 1.0, 1.0)
+    split = DataSplit("voc", "train", ("a", "b"), (photo(tmp_path / "a.png"),))
+    with pytest.raises(LpcamError, match="not finite in float16: try --dtype float32"):
+        extract(split, Forward(net, (1.0,)), tmp_path / "f")
+    extract(split, Forward(net, (1.0,)), tmp_path / "f", dtype="float32")
+    assert len(FeatureStore(tmp_path / "f").photos) == 1
+
+
+def test_progress_counts_every_photo_once(tmp_path):
+    photos = tuple(photo(tmp_path / f"{index}.png", index) for index in range(5))
+    seen = []
+    extract(
+        DataSplit("voc", "train", ("a", "b"), photos),
+        Forward(tiny_classifier(WEIGHTS), (1.0,)),
+        tmp_path / "f",
+        shard_size=2,
+        progress=lambda *told: seen.append(told),
+    )
+    counts = [done for stage, done, total in seen]
+    assert counts == sorted(counts)
+    assert set(counts) == set(range(6))
+    assert all(told[0] == "extract-features" and told[2] == 5 for told in seen)

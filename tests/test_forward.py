@@ -1,0 +1,99 @@
+"""forward: views and batches by hand, loading ahead keeps the order and isolates failures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, resolve_device
+from lpcam.records import Failure, Photo
+from tests.tiny import tiny_classifier
+
+
+def save(path, pixels) -> Photo:
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(path)
+    return Photo(path.stem, path, (0,))
+
+
+def flat(height, width, colour):
+    return np.broadcast_to(np.array(colour), (height, width, 3))
+
+
+def test_features_by_hand(tmp_path):
+    left_red = np.concatenate([flat(8, 4, (255, 0, 0)), flat(8, 8, (0, 0, 51))], axis=1)
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,))
+    loaded = forward.load([save(tmp_path / "a.png", left_red)])
+    (features,) = forward.features(loaded)
+    assert features.shape == (2, 1, 3, 2, 3)
+    assert features[0, 0, 0].tolist() == [[1, 0, 0], [1, 0, 0]]
+    assert features[1, 0, 0].tolist() == [[0, 0, 1], [0, 0, 1]], "the mirror"
+    assert features[0, 0, 2, 0].tolist() == pytest.approx([0, 0.2, 0.2])
+    assert forward.seconds > 0
+
+
+def test_every_scale_has_its_view(tmp_path):
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 0.5, 2.0))
+    loaded = forward.load([save(tmp_path / "a.png", flat(16, 24, (9, 9, 9)))])
+    assert [view.shape[2:] for view in loaded.views] == [(16, 24), (8, 12), (32, 48)]
+
+
+def test_a_photo_one_pixel_wide_is_given_the_least_side(tmp_path):
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 0.5))
+    loaded = forward.load([save(tmp_path / "a.png", flat(40, 1, (9, 9, 9)))])
+    assert [tuple(view.shape[2:]) for view in loaded.views] == [(40, 4), (20, 4)]
+    assert loaded.size == (40, 1)
+
+
+def test_batches_hold_photos_of_one_size_and_lose_none(tmp_path):
+    sizes = [(8, 8), (8, 12), (8, 8), (8, 8), (12, 8), (8, 12)]
+    photos = [save(tmp_path / f"{index}.png", flat(*size, (1, 1, 1))) for index, size in enumerate(sizes)]
+    (tmp_path / "x.png").write_bytes(b"no image")
+    photos.append(Photo("x", tmp_path / "x.png", (0,)))
+    batches = plan_batches(photos, 2)
+    assert [[photo.name for photo in batch] for batch in batches] == [["0", "2"], ["3"], ["1", "5"], ["4"], ["x"]]
+    assert plan_batches(photos, 1) == [(photo,) for photo in photos]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_loading_ahead_keeps_the_order(workers):
+    photos = [Photo(str(index), None, ()) for index in range(7)]
+    results = load_ahead(lambda batch: Loaded(tuple(batch), (1, 1), ()), [(photo,) for photo in photos], workers)
+    assert [result.photos[0] for result in results] == photos
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_photo_takes_no_other_with_it(tmp_path, workers):
+    random = np.random.default_rng(0)
+    photos = [save(tmp_path / f"{index}.png", random.integers(0, 255, (8, 8, 3))) for index in range(3)]
+    broken = tmp_path / "1.png"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,))
+    results = list(load_ahead(forward.load, [tuple(photos)], workers))
+    assert [result.photos[0].name if isinstance(result, Loaded) else result.name for result in results] == list("012")
+    assert isinstance(results[1], Failure)
+    assert results[1].reason
+
+
+def test_an_error_of_ours_is_not_swallowed():
+    def load(batch):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(load_ahead(load, [(Photo("a", None, ()),)], 2))
+
+
+def test_a_batch_gives_the_features_of_its_photos(tmp_path):
+    random = np.random.default_rng(0)
+    photos = [save(tmp_path / f"{index}.png", random.integers(0, 255, (12, 16, 3))) for index in range(3)]
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 0.5))
+    together = list(forward.features(forward.load(photos)))
+    for index, photo in enumerate(photos):
+        for both, alone in zip(together, forward.features(forward.load([photo])), strict=True):
+            assert torch.allclose(both[:, index], alone[:, 0], atol=1e-6)
+
+
+def test_auto_is_a_device_that_is_there():
+    assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_device("cuda:3") == "cuda:3"

@@ -1,0 +1,35 @@
+"""sources: what a feature store remembers opens the same data and the same classifier again."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+from lpcam.sources import ClassifierSource, DataSource
+
+
+def test_a_remembered_source_opens_from_any_folder(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(data.root.parent)
+    relative = replace(
+        data, root=data.root.relative_to(data.root.parent), labels=data.labels.relative_to(data.root.parent)
+    )
+    remembered = json.loads(json.dumps(relative.as_json()))
+    monkeypatch.chdir(os.sep)
+    assert DataSource.from_json(remembered).open().fingerprint == data.open().fingerprint
+
+
+def test_with_split():
+    source = DataSource("voc", None, "train")
+    assert source.with_split("val").split == "val"
+    assert source.with_split(None) is source
+
+
+def test_a_remembered_classifier_is_the_same(classifier):
+    remembered = ClassifierSource.from_json(json.loads(json.dumps(replace(classifier, stride=8).as_json())))
+    assert remembered.stride == 8
+    assert remembered.load(2, "cpu").sha256 == classifier.load(2, "cpu").sha256
+
+
+def test_the_word_imagenet_is_not_a_path():
+    assert ClassifierSource("torchvision/resnet18", "imagenet").as_json()["weights"] == "imagenet"

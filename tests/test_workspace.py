@@ -1,0 +1,75 @@
+"""workspace: names, the failures file, and the refusal to mix two runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lpcam.errors import LpcamError
+from lpcam.records import Failure
+from lpcam.workspace import SEED_RECORD, Workspace, claim_seeds
+
+
+def test_names_are_the_contracts(tmp_path):
+    workspace = Workspace(tmp_path)
+    paths = [workspace.features, workspace.prototypes, workspace.seeds("cam", "irn"), workspace.evaluation("cam")]
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        "features",
+        "prototypes.safetensors",
+        "seeds/cam/irn",
+        "evaluation/cam.json",
+    ]
+
+
+def test_failures_replace_their_own_stage_only(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.record_failures("extract-features", (Failure("a", "x"), Failure("b", "y")))
+    workspace.record_failures("generate", (Failure("c", "z"),))
+    workspace.record_failures("extract-features", (Failure("b", "y"),))
+    lines = [json.loads(line) for line in workspace.failures.read_text().splitlines()]
+    assert [(line["stage"], line["name"]) for line in lines] == [("generate", "c"), ("extract-features", "b")]
+    workspace.record_failures("generate", ())
+    workspace.record_failures("extract-features", ())
+    assert workspace.failures.read_text() == ""
+
+
+def test_no_failures_no_file(tmp_path):
+    Workspace(tmp_path).record_failures("generate", ())
+    assert not (tmp_path / "failures.jsonl").exists()
+
+
+def seed(folder, name="a.npy"):
+    (folder / name).write_bytes(b"seed")
+
+
+def test_the_same_run_goes_on(tmp_path):
+    claim_seeds(tmp_path, {"method": "cam"}, "train", "p", overwrite=False)
+    seed(tmp_path)
+    claim_seeds(tmp_path, {"method": "cam"}, "train", "p", overwrite=False)
+    claim_seeds(tmp_path, {"method": "cam"}, "val", "q", overwrite=False)
+    assert (tmp_path / "a.npy").exists()
+    assert json.loads((tmp_path / SEED_RECORD).read_text())["splits"] == {"train": "p", "val": "q"}
+
+
+@pytest.mark.parametrize(("made_by", "photos"), [({"method": "lpcam"}, "p"), ({"method": "cam"}, "relabelled")])
+def test_another_run_is_refused_and_nothing_is_lost(tmp_path, made_by, photos):
+    claim_seeds(tmp_path, {"method": "cam"}, "train", "p", overwrite=False)
+    seed(tmp_path)
+    with pytest.raises(LpcamError, match="--overwrite"):
+        claim_seeds(tmp_path, made_by, "train", photos, overwrite=False)
+    assert (tmp_path / "a.npy").exists()
+    claim_seeds(tmp_path, made_by, "train", photos, overwrite=True)
+    assert not (tmp_path / "a.npy").exists()
+
+
+def test_seeds_of_another_tool_are_refused(tmp_path):
+    seed(tmp_path)
+    with pytest.raises(LpcamError, match="another tool"):
+        claim_seeds(tmp_path, {}, "train", "p", overwrite=False)
+
+
+def test_a_damaged_record_is_one_line(tmp_path):
+    (tmp_path / SEED_RECORD).write_text("{")
+    with pytest.raises(LpcamError, match="choose another --out"):
+        claim_seeds(tmp_path, {}, "train", "p", overwrite=False)
