@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 # `make test TORCH_INDEX=https://download.pytorch.org/whl/cpu` saves gigabytes on a machine without a GPU.
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
-REAL_DATA := $(abspath ..)/shared
 
 .PHONY: setup demo test check format bench clean
 
@@ -30,6 +29,12 @@ check: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: setup
+	for name in map_stage kmeans_speed generate_speed memory startup real_photos; do \
+		$(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.tables
 
 clean:
 	rm -rf $(VENV) build *.egg-info lpcam_work lpcam_demo .mypy_cache .ruff_cache .pytest_cache

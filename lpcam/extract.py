@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lpcam.errors import LpcamError
-from lpcam.forward import Forward, Loaded, load_ahead, plan_batches
+from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory
 from lpcam.methods.cam import Cam
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, silent
 from lpcam.store import DTYPES, Description, PhotoFeatures, is_complete, shard_is_complete, write_manifest, write_shard
@@ -95,6 +95,7 @@ def extract(
             _counted_on(progress, before_shard, len(split.photos)),
         )
         write_shard(folder, index, extracted, failed, description, names)
+        release_memory()
         failures += failed
         done += len(extracted)
     progress("extract-features", len(split.photos), len(split.photos))

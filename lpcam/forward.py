@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +87,17 @@ def resolve_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, where the C library can do that.
+
+    Views of many sizes fragment the heap of glibc, which otherwise keeps what was freed: resident memory would grow
+    with the number of photo sizes seen. Costs a few milliseconds.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def plan_batches(photos: Sequence[Photo], batch_size: int) -> list[tuple[Photo, ...]]:

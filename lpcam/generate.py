@@ -9,13 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from lpcam.forward import Forward, Loaded, load_ahead, plan_batches
+from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory
 from lpcam.methods import Method
 from lpcam.records import ActivationMaps, Execution, Failure, Photo, Progress, StageReport, silent
 from lpcam.views import merge_scales
 
 Sink = Callable[[str, ActivationMaps], None]
 """``sink(name, maps)`` keeps the maps of one photo; called from one thread, one call at a time."""
+
+_PHOTOS_BETWEEN_RELEASES = 32
 
 
 def generate(
@@ -58,6 +60,8 @@ def generate(
                     pending.append(writer.submit(sinks[name], photo.name, maps))
             done += len(loaded.photos)
             _settle(pending, most=4 * len(methods) * execution.batch_size)
+            if done % _PHOTOS_BETWEEN_RELEASES < len(loaded.photos):
+                release_memory()
             progress("generate", done + len(failures), len(photos))
         _settle(pending, most=0)
     seconds = time.perf_counter() - started

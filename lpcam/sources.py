@@ -20,7 +20,7 @@ class DataSource:
     Attributes:
         dataset: ``voc``, ``folder`` or ``demo``.
         root: Folder of the data set.
-        split: Name of the list.
+        split: Name of the list, or the path of a list file.
         labels: File of image-level labels, if not the data set's own.
         classes: File of class names, if not the data set's own.
         masks: Folder of true masks, if not the data set's own.
@@ -45,7 +45,8 @@ class DataSource:
 
     def as_json(self) -> dict[str, str | None]:
         """Return absolute paths and names, so that a later command may run from any folder."""
-        return _as_json(asdict(self))
+        split = Path(self.split).resolve() if Path(self.split).is_file() else self.split
+        return _as_json({**asdict(self), "split": split})
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:

@@ -155,8 +155,8 @@ def test_a_checkpoint_that_does_not_fit_counts_and_names_each_kind(state, saved)
     said = message(load_classifier, ARCH, saved(wrong))
     missing = [key for key in gone if not key.endswith("num_batches_tracked")]
     assert f"does not fit {ARCH}: {len(missing)} key" in said
-    assert "1 keys unexpected (extra.a)" in said
-    assert "1 keys of another shape (layers.0.weight: [1, 2] in the file, [16, 3, 3, 3] in the network)" in said
+    assert "1 key unexpected (extra.a)" in said
+    assert "; 1 key of another shape (layers.0.weight: [1, 2] in the file, [16, 3, 3, 3] in the network)" in said
     assert said.endswith("is --arch right?")
 
 

@@ -109,7 +109,7 @@ def test_a_scene_shows_what_was_wanted_and_nothing_else(wanted):
         assert photo.shape == (*mask.shape, 3)
         assert photo.dtype == mask.dtype == np.uint8
         assert sorted(np.unique(mask)) == sorted({0, *(CLASSES.index(name) + 1 for name in wanted)})
-        assert 120 <= min(mask.shape) <= max(mask.shape) <= 176
+        assert 136 <= min(mask.shape) <= max(mask.shape) <= 192
         for name in wanted:
             assert 0.004 < (mask == CLASSES.index(name) + 1).mean() < 0.7
 

@@ -93,7 +93,7 @@ def test_the_grid_holds_every_tile(photo):
     red = np.zeros((30, 40, 3), np.uint8)
     red[..., 0] = 255
     sheet = np.array(pictures.grid([[photo, red], [red, red]], ["a", "b"], [["", ""], ["", ""]], "title"))
-    assert (sheet == (255, 0, 0)).all(axis=2).sum() > 3 * 0.9 * 250 * 187
+    assert (sheet == (255, 0, 0)).all(axis=2).sum() > 3 * 0.9 * 184 * 138
 
 
 # -- examples ----------------------------------------------------------------------------------------

@@ -19,6 +19,14 @@ def test_a_remembered_source_opens_from_any_folder(data, tmp_path, monkeypatch):
     assert DataSource.from_json(remembered).open().fingerprint == data.open().fingerprint
 
 
+def test_a_list_file_is_remembered_by_its_absolute_path(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "few.txt").write_text("2007_000000\n")
+    remembered = replace(data, split="few.txt").as_json()
+    monkeypatch.chdir(os.sep)
+    assert [photo.name for photo in DataSource.from_json(remembered).open().photos] == ["2007_000000"]
+
+
 def test_with_split():
     source = DataSource("voc", None, "train")
     assert source.with_split("val").split == "val"

@@ -245,7 +245,7 @@ def _differing_names(given: Mapping[str, Tensor], wanted: Mapping[str, torch.Siz
     missing = [name for name in wanted if name not in given]
     unexpected = [name for name in given if name not in wanted]
     kinds = (("missing", missing), ("unexpected", unexpected))
-    return [f"{len(names)} keys {kind} ({_few(names)})" for kind, names in kinds if names]
+    return [f"{_keys(names)} {kind} ({_few(names)})" for kind, names in kinds if names]
 
 
 def _differing_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> list[str]:
@@ -254,7 +254,11 @@ def _differing_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, torch.Si
         for name, shape in wanted.items()
         if name in given and given[name].shape != shape
     ]
-    return [f"{len(other)} keys of another shape ({_few(other)})"] if other else []
+    return [f"{_keys(other)} of another shape ({_few(other)})"] if other else []
+
+
+def _keys(names: list[str]) -> str:
+    return "1 key" if len(names) == 1 else f"{len(names)} keys"
 
 
 def _few(names: list[str]) -> str:

@@ -117,9 +117,10 @@ def _gatherer(store: FeatureStore, profile: Profile, seed: int, device: str) -> 
         filled = 0
         for mask, rows in zip(masks, store.rows(photos), strict=True):
             kept = rows[mask]
+            kept = kept[kept.any(dim=1)]  # a zero vector has no direction to cluster
             vectors[filled : filled + len(kept)] = kept
             filled += len(kept)
-        return vectors.to(device)
+        return vectors[:filled].to(device)
 
     return gather
 

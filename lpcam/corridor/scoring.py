@@ -100,7 +100,7 @@ def evaluate(
     scored = _with_masks_and_seeds(opened, folder, reader)
     scores = SeedScores(len(opened.classes), parse_thresholds(thresholds))
     for index, photo in enumerate(scored):
-        scores.update(reader.read(folder, photo.name), read_mask(photo), photo.name)
+        scores.update(reader.read(folder, photo.name), read_mask(photo, len(opened.classes)), photo.name)
         progress("evaluate", index + 1, len(scored))
     curve = compute(scores, [_class_index(name, names) for name in mean_over] or None)
     report = EvaluationReport(method, opened.split, names, curve, tuple(mean_over), _missing_notices(opened, scored))

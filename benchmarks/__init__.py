@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks.NAME``; the methodology is in README.md."""

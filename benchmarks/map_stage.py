@@ -1,0 +1,122 @@
+"""LPCAM's map stage: one product for all classes beside the paper's form, one cosine map a prototype.
+
+Both get the same merged features [C, h, w] of every scale and return ReLU(FG − BG) of every class and scale; the
+outputs are compared after the division by their maximum, as they are used. Folding the prototypes happens once a data
+set and is timed on its own. The folded side is timed with the features as the corridor hands them over (channels last)
+and with channels first; the one-by-one side with channels first, its published layout.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.record import Check, Findings, command, measure, measure_in_turns
+from lpcam.methods.lpcam import fold, prototype_activation
+from lpcam.views import normalise
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes of the benchmark.
+
+    Attributes:
+        channels: C.
+        grids: (h, w) of every scale.
+        class_prototypes: P of a class.
+        context_prototypes: P' of a class.
+        cases: Number of classes, and the rounds it is timed in.
+        seed: Of features and prototypes.
+    """
+
+    channels: int = 2048
+    grids: tuple[tuple[int, int], ...] = ((32, 32), (16, 16), (48, 48), (64, 64))
+    class_prototypes: int = 12
+    context_prototypes: int = 9
+    cases: tuple[tuple[int, int], ...] = ((1, 5), (20, 1))
+    seed: int = 0
+
+
+DRY = Settings(channels=64, grids=((8, 8), (4, 4)), cases=((1, 2), (3, 1)))
+
+
+def run(settings: Settings) -> Findings:
+    """Compare both forms for every number of classes."""
+    results: dict[str, Any] = {}
+    checks: list[Check] = []
+    for classes, rounds in settings.cases:
+        found, difference = _compare(classes, rounds, settings)
+        results[f"{classes} classes" if classes > 1 else "1 class"] = found
+        checks += [
+            Check(f"{classes} classes: largest difference of the maps", difference, 1e-5, "at most", equality=True),
+            Check(f"{classes} classes: times faster, one by one over folded", found["speedup"], 50, "at least"),
+        ]
+    return Findings(results, tuple(checks))
+
+
+def make_data(classes: int, settings: Settings) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+    """Return features and prototypes, all ≥ 0, noise around a direction a class and one for the background.
+
+    Returns:
+        The merged features [C, h, w] of every scale, each position near a class or the background; and for every
+        class its class prototypes [P, C] and context prototypes [P', C].
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+
+    def near(centres: Tensor) -> Tensor:
+        return (2 * centres + torch.randn(centres.shape, generator=generator)).relu_()
+
+    directions = torch.randn(classes + 1, settings.channels, generator=generator)
+    positions = [torch.randint(classes + 1, grid, generator=generator) for grid in settings.grids]
+    features = [near(directions[chosen]).permute(2, 0, 1).contiguous() for chosen in positions]
+    background = directions[-1].expand(settings.context_prototypes, -1)
+    prototypes = [(near(directions[k].expand(settings.class_prototypes, -1)), near(background)) for k in range(classes)]
+    return features, prototypes
+
+
+def folded_maps(features: list[Tensor], folded: Tensor) -> list[Tensor]:
+    """Return the maps of every scale, [K, h, w], by one product each."""
+    return [prototype_activation(scale[None], folded)[0] for scale in features]
+
+
+def one_by_one_maps(features: list[Tensor], prototypes: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Return the maps of every scale, [K, h, w], prototype by prototype."""
+    reference = importlib.import_module("tests.reference.one_by_one")
+    return [torch.stack([reference.localise(scale, *pair) for pair in prototypes]) for scale in features]
+
+
+def _compare(classes: int, rounds: int, settings: Settings) -> tuple[dict[str, Any], float]:
+    features, prototypes = make_data(classes, settings)
+    channels_last = [scale[None].contiguous(memory_format=torch.channels_last)[0] for scale in features]
+
+    def fold_all() -> Tensor:
+        return torch.stack([fold(*pair) for pair in prototypes])
+
+    folded = fold_all()
+    timings = measure_in_turns(
+        {
+            "folded": lambda: folded_maps(channels_last, folded),
+            "folded, channels first": lambda: folded_maps(features, folded),
+            "one by one": lambda: one_by_one_maps(features, prototypes),
+        },
+        repeats=rounds,
+    )
+    timings["folded"] = measure(lambda: folded_maps(channels_last, folded), repeats=max(rounds, 9))
+    numbers: dict[str, Any] = {name: timing.as_json() for name, timing in timings.items()}
+    numbers["folding, once a data set"] = measure(fold_all).as_json()
+    numbers["speedup"] = timings["one by one"].median / timings["folded"].median
+    ours, theirs = folded_maps(channels_last, folded), one_by_one_maps(features, prototypes)
+    return numbers, _largest_difference(ours, theirs)
+
+
+def _largest_difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    pairs = zip(ours, theirs, strict=True)
+    return max(float((normalise(left) - normalise(right)).abs().max()) for left, right in pairs)
+
+
+if __name__ == "__main__":
+    command("map_stage", __doc__ or "", run, full=Settings(), dry=DRY)

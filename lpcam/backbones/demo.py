@@ -1,0 +1,58 @@
+"""The demo's own classifier: a small ReLU ConvNet that a laptop trains in a minute."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lpcam.backbones.classifier import Blueprint
+
+CHANNELS = 128
+STRIDE = 8
+
+_LAYERS = ((3, 16, 2), (16, 32, 2), (32, 64, 2), (64, CHANNELS, 1))
+"""Channels in, channels out, stride of the 3 × 3 convolutions."""
+
+
+def build(name: str) -> Blueprint:
+    """Return the network, untrained.
+
+    Args:
+        name: ``demo``; there is one size only.
+    """
+    del name
+    stages = tuple(f"features.{index}" for index in range(len(_LAYERS)))
+    return Blueprint(DemoNet(), stages=stages, head="fc.weight", stride=STRIDE, minimum_side=16)
+
+
+class DemoNet(nn.Module):
+    """Four 3 × 3 convolutions, each with batch norm and ReLU: the trunk without its head.
+
+    A feature sees 31 × 31 pixels: a head or a part of a body, never a whole animal, so that what the classifier
+    finds telling about a place stays at that place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [_layer(*sizes) for sizes in _LAYERS[:-1]]
+        self.features = nn.Sequential(*layers, _layer(*_LAYERS[-1], norm=SparseNorm))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features, float32 [N, 128, h, w], of normalised images [N, 3, H, W]."""
+        features: Tensor = self.features(images)
+        return features
+
+
+class SparseNorm(nn.BatchNorm2d):
+    """Batch norm whose bias begins at -1, so that ReLU passes one value in six.
+
+    The features of large ImageNet classifiers are sparse; it is what makes their cosines tell places apart.
+    """
+
+    def reset_parameters(self) -> None:
+        """Begin at scale 1 and bias -1."""
+        super().reset_parameters()
+        nn.init.constant_(self.bias, -1.0)
+
+
+def _layer(inputs: int, outputs: int, stride: int, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), norm(outputs), nn.ReLU())

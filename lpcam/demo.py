@@ -1,0 +1,315 @@
+"""The demo: the whole corridor on painted scenes, from photos to a page one can look at, in about two minutes.
+
+Nothing is mocked: a classifier is trained on image-level labels, then the stages of `lpcam.corridor` run as the
+commands run them, with the published hyper-parameters. The masks are read by the evaluation and the pictures only.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lpcam import corridor
+from lpcam.backbones.demo import build
+from lpcam.corridor import ClusterReport, EvaluationReport
+from lpcam.datasets import read_mask, read_photo
+from lpcam.datasets.demo import TRAIN_PHOTOS, VAL_PHOTOS, write_demo
+from lpcam.files import write_atomically
+from lpcam.forward import resolve_device
+from lpcam.profiles import Profile
+from lpcam.records import ActivationMaps, DataSplit, Execution, Progress, silent
+from lpcam.refiners import get_refiner
+from lpcam.report import pictures
+from lpcam.report.examples import Gain, Seeds, choose, measure
+from lpcam.report.page import Exhibit, Page, Panel, Section, Table, write_page
+from lpcam.sources import ClassifierSource, DataSource
+from lpcam.training.classifier import Recipe, save_classifier, train_classifier
+from lpcam.workspace import Workspace
+
+BASELINE, METHOD = "cam", "lpcam"
+TITLES = {BASELINE: "CAM", "class-prototypes": "class prototypes only", METHOD: "LPCAM"}
+"""Methods in the order of the table, and how a person reads them."""
+
+_REFINER = "irn"
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """A line of the final table; every number is a fraction in 0..1.
+
+    Attributes:
+        method: As ``--method`` takes it.
+        title: As a person reads it.
+        miou: mIoU of the training photos' seeds at the best threshold, background included.
+        precision: At that threshold, mean over the classes and the background.
+        recall: Likewise.
+        threshold: The best one on the training photos.
+        per_class: IoU by class name, background first; None where a class does not occur.
+        held_out_miou: mIoU of the held-out photos' seeds at the same threshold.
+    """
+
+    method: str
+    title: str
+    miou: float
+    precision: float | None
+    recall: float | None
+    threshold: float
+    per_class: dict[str, float | None]
+    held_out_miou: float
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found, and where it lies.
+
+    Attributes:
+        rows: CAM, class prototypes only, LPCAM.
+        prototypes: For every class how many class and context prototypes were kept, and whether it fell back.
+        page: The page of pictures.
+        overview: One picture for a README.
+        data: The painted data set.
+        weights: The trained classifier.
+        workspace: Features, prototypes, seeds and scores.
+        seconds: Wall time by stage.
+    """
+
+    rows: tuple[MethodRow, ...]
+    prototypes: dict[str, dict[str, int | bool]]
+    page: Path
+    overview: Path
+    data: Path
+    weights: Path
+    workspace: Path
+    seconds: dict[str, float]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Headings of the table."""
+        return _columns(self.rows)
+
+    @property
+    def cells(self) -> tuple[tuple[str, ...], ...]:
+        """The table as text: percentages with one decimal."""
+        return tuple(_cells(row) for row in self.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints."""
+        paths = {name: str(getattr(self, name)) for name in ("page", "overview", "data", "weights", "workspace")}
+        methods = [asdict(row) for row in self.rows]
+        return {"methods": methods, "prototypes": self.prototypes, "seconds": self.seconds, **paths}
+
+
+def run_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    train: int = TRAIN_PHOTOS,
+    val: int = VAL_PHOTOS,
+    recipe: Recipe = Recipe(),
+    profile: Profile = Profile(),
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> DemoResult:
+    """Paint, train, extract, cluster, generate, evaluate, show.
+
+    Args:
+        out: Folder of the demo; ``data/``, ``classifier.pth``, ``work/`` and ``report/`` in it are replaced.
+        seed: Of the scenes, the training and the clustering.
+        train: Number of training photos; prototypes come from these, and the table is about their seeds.
+        val: Number of held-out photos.
+        recipe: How the classifier is trained.
+        profile: Hyper-parameters of LPCAM; by default the published ones for VOC.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``; numbers of another device differ a little.
+        progress: Told of every stage.
+
+    Raises:
+        LpcamError: the folder cannot be written to, OpenCV is missing, or there are too few photos.
+    """
+    watch, device = _Watch(), resolve_device(device)
+    data, weights, workspace = out / "data", out / "classifier.pth", Workspace(out / "work")
+    write_demo(data, seed=seed, train=train, val=val, progress=progress)
+    watch.lap("paint")
+    source = DataSource("demo", data, "train")
+    state = train_classifier(build("demo"), source.open(), recipe=recipe, seed=seed, device=device, progress=progress)
+    save_classifier(weights, state)
+    watch.lap("train")
+    classifier = ClassifierSource("demo", weights)
+    execution = Execution(device)
+    corridor.extract_features(workspace, source, classifier, execution=execution, overwrite=True, progress=progress)
+    watch.lap("extract-features")
+    clustered = corridor.cluster(
+        workspace, profile=profile, seed=seed, device=device, overwrite=True, progress=progress
+    )
+    watch.lap("cluster")
+    corridor.generate(workspace, methods=tuple(TITLES), execution=execution, overwrite=True, progress=progress)
+    corridor.generate(workspace, methods=tuple(TITLES), split="val", execution=execution, progress=progress)
+    watch.lap("generate")
+    rows = tuple(_evaluate(workspace, method, progress) for method in TITLES)
+    watch.lap("evaluate")
+    page, overview = _show(out / "report", workspace, source.open(), rows, clustered, seed, progress)
+    watch.lap("report")
+    return DemoResult(rows, clustered.classes, page, overview, data, weights, workspace.root, watch.seconds)
+
+
+class _Watch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._last = round(now - self._last, 2), now
+
+
+def _evaluate(workspace: Workspace, method: str, progress: Progress) -> MethodRow:
+    held_out = corridor.evaluate(workspace, method=method, split="val", progress=progress)
+    report = corridor.evaluate(workspace, method=method, progress=progress)  # last: its file is the one that stays
+    best = report.curve.best
+    return MethodRow(
+        method,
+        TITLES[method],
+        best.miou,
+        best.precision,
+        best.recall,
+        best.threshold,
+        dict(zip(report.names, best.per_class, strict=True)),
+        _miou_at(held_out, best.threshold),
+    )
+
+
+def _miou_at(report: EvaluationReport, threshold: float) -> float:
+    return min(report.curve.scores, key=lambda score: abs(score.threshold - threshold)).miou
+
+
+def _columns(rows: tuple[MethodRow, ...]) -> tuple[str, ...]:
+    return ("method", "mIoU", "precision", "recall", "threshold", "held-out mIoU", *rows[0].per_class)
+
+
+def _cells(row: MethodRow) -> tuple[str, ...]:
+    return (
+        row.title,
+        _percent(row.miou),
+        _percent(row.precision),
+        _percent(row.recall),
+        f"{row.threshold:.2f}",
+        _percent(row.held_out_miou),
+        *(_percent(value) for value in row.per_class.values()),
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+# -- the page ----------------------------------------------------------------------------------------
+
+
+def _show(
+    folder: Path,
+    workspace: Workspace,
+    split: DataSplit,
+    rows: tuple[MethodRow, ...],
+    clustered: ClusterReport,
+    seed: int,
+    progress: Progress,
+) -> tuple[Path, Path]:
+    """Write the page and the overview."""
+    refiner = get_refiner(_REFINER)
+    methods = {
+        row.method: Seeds(row.title, workspace.seeds(row.method, _REFINER), row.threshold, refiner) for row in rows
+    }
+    before, after = methods[BASELINE], methods[METHOD]
+    chosen = choose(measure(split, before, after, progress), split.classes)
+    shown = {reason: [_exhibit(gain, split, before, after) for gain in gains] for reason, gains in chosen.items()}
+    page, overview = folder / "index.html", folder / "overview.png"
+    write_page(page, _page(shown, rows, clustered, seed))
+    _write_overview(overview, [*shown["best"][:3], *shown["median"][:1], *shown["worst"][:1]], rows)
+    return page, overview
+
+
+def _exhibit(gain: Gain, split: DataSplit, before: Seeds, after: Seeds) -> Exhibit:
+    """Draw one photo: photo, truth, and heat and seed of both methods."""
+    photo, name = read_photo(gain.photo.path), split.classes[gain.label]
+    panels = [
+        Panel("Photo", pictures.photo_tile(photo), gain.photo.name),
+        Panel("Truth", pictures.mask_tile(photo, read_mask(gain.photo), split.classes), "never seen in training"),
+    ]
+    maps = [(method, method.read(gain.photo)) for method in (before, after)]
+    for method, found in maps:
+        heat = pictures.heat_tile(photo, _map_of(found, gain.label), name)
+        panels.append(Panel(method.title, heat, "dark 0 · light 1"))
+    for (method, found), score in zip(maps, (gain.before, gain.after), strict=True):
+        tile = pictures.mask_tile(photo, method.mask(found), split.classes)
+        panels.append(Panel(f"{method.title} seed", tile, f"{name}: IoU {100 * score:.0f} %"))
+    heading = f"{name}: IoU {100 * gain.before:.0f} → {100 * gain.after:.0f} %"
+    return Exhibit(heading, tuple(panels))
+
+
+def _map_of(maps: ActivationMaps, label: int) -> np.ndarray:
+    activation: np.ndarray = maps.high_res[maps.labels.index(label)].numpy()
+    return activation
+
+
+def _page(shown: dict[str, list[Exhibit]], rows: tuple[MethodRow, ...], clustered: ClusterReport, seed: int) -> Page:
+    by_method = {row.method: row for row in rows}
+    cam, lpcam = by_method[BASELINE], by_method[METHOD]
+    return Page(
+        title="LPCAM covers the sheep where CAM lights its head",
+        lead=(
+            "A small classifier was trained on painted scenes with nothing but the names of what is in them. Its "
+            "class activation maps (CAM) light the parts that tell the classes apart, such as heads; LPCAM clusters "
+            "the same network's features into prototypes, keeps those that belong to the class, and finds the rest "
+            "of the object.",
+            f"Nothing is trained for it. Seed mIoU: CAM {_percent(cam.miou)} %, LPCAM {_percent(lpcam.miou)} %.",
+        ),
+        tables=(
+            Table(
+                "Seeds of the training photos, %, at each method's best background threshold; mIoU, precision and "
+                "recall are means over the classes and the background. Held-out: other photos, same threshold.",
+                _columns(rows),
+                tuple(_cells(row) for row in rows),
+                strong=len(rows) - 1,
+            ),
+            _prototype_table(clustered),
+        ),
+        sections=_sections(shown),
+        commands=("lpcam demo" + (f" --seed {seed}" if seed else ""),),
+        colophon=f"Seed {seed}. Photos painted by lpcam; their exact masks serve scores and pictures only.",
+    )
+
+
+def _prototype_table(clustered: ClusterReport) -> Table:
+    columns = ("class", "object vectors", "rest vectors", "class prototypes", "context prototypes")
+    keys = [column.replace(" ", "_") for column in columns[1:]]
+    rows = tuple((name, *(f"{counts[key]:,}" for key in keys)) for name, counts in clustered.classes.items())
+    return Table("What clustering found: local features on both sides of the CAM, and the centres kept.", columns, rows)
+
+
+def _sections(shown: dict[str, list[Exhibit]]) -> tuple[Section, ...]:
+    texts = {
+        "best": ("Largest gain of every class", "The photo of each class on which LPCAM gains most over CAM."),
+        "median": ("The usual", "From the middle of the ranking by gain: what to expect of a photo."),
+        "worst": ("Where LPCAM is worse", "The other end of the ranking."),
+    }
+    return tuple(
+        Section(heading, text, tuple(shown[reason])) for reason, (heading, text) in texts.items() if shown[reason]
+    )
+
+
+def _write_overview(path: Path, exhibits: list[Exhibit], rows: tuple[MethodRow, ...]) -> None:
+    if not exhibits:
+        return
+    by_method = {row.method: row for row in rows}
+    title = f"Seed mIoU: CAM {_percent(by_method[BASELINE].miou)} %, LPCAM {_percent(by_method[METHOD].miou)} %"
+    columns = [panel.title for panel in exhibits[0].panels]
+    captions = [[panel.caption if "IoU" in panel.caption else "" for panel in row.panels] for row in exhibits]
+    sheet = pictures.grid([[panel.tile for panel in row.panels] for row in exhibits], columns, captions, title)
+    small = sheet.quantize(200, dither=Image.Dither.NONE)  # a palette without dither keeps the file small
+    write_atomically(path, lambda partial: small.save(partial, format="PNG", optimize=True))
