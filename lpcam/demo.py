@@ -6,6 +6,7 @@ commands run them, with the published hyper-parameters. The masks are read by th
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ TITLES = {BASELINE: "CAM", "class-prototypes": "class prototypes only", METHOD: 
 """Methods in the order of the table, and how a person reads them."""
 
 _REFINER = "irn"
+_OVERVIEW_BYTES = 300_000
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ def _page(shown: dict[str, list[Exhibit]], rows: tuple[MethodRow, ...], clustere
     by_method = {row.method: row for row in rows}
     cam, lpcam = by_method[BASELINE], by_method[METHOD]
     return Page(
-        title="LPCAM covers the sheep where CAM lights its head",
+        title="What CAM lights, and what LPCAM covers",
         lead=(
             "A small classifier was trained on painted scenes with nothing but the names of what is in them. Its "
             "class activation maps (CAM) light the parts that tell the classes apart, such as heads; LPCAM clusters "
@@ -311,5 +313,21 @@ def _write_overview(path: Path, exhibits: list[Exhibit], rows: tuple[MethodRow, 
     columns = [panel.title for panel in exhibits[0].panels]
     captions = [[panel.caption if "IoU" in panel.caption else "" for panel in row.panels] for row in exhibits]
     sheet = pictures.grid([[panel.tile for panel in row.panels] for row in exhibits], columns, captions, title)
-    small = sheet.quantize(200, dither=Image.Dither.NONE)  # a palette without dither keeps the file small
-    write_atomically(path, lambda partial: small.save(partial, format="PNG", optimize=True))
+    picture = _small_png(sheet)
+    write_atomically(path, lambda partial: _write_bytes(partial, picture))
+
+
+def _small_png(sheet: Image.Image) -> bytes:
+    """Return a PNG of at most 300 kB where a palette of 32 colours or more allows it."""
+    picture = b""
+    for colours in (200, 128, 64, 32):
+        buffer = io.BytesIO()
+        sheet.quantize(colours, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+        picture = buffer.getvalue()
+        if len(picture) <= _OVERVIEW_BYTES:
+            break
+    return picture
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

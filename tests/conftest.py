@@ -43,8 +43,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = build("demo").network.state_dict()
-        channels = list(state.values())[-2].shape[0]
-        state["fc.weight"] = torch.rand(2, channels) - 0.4
+        biases = {name: torch.rand_like(tensor) for name, tensor in state.items() if name.endswith(".bias")}
+        channels = list(biases.values())[-1].shape[0]
+        state = {**state, **biases, "fc.weight": torch.rand(2, channels) - 0.4}
     torch.save(state, path)
     return path
 

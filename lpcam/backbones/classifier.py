@@ -65,7 +65,7 @@ Builder = Callable[[str], Blueprint]
 
 
 class Classifier(nn.Module):
-    """A frozen classifier: f(x) and w, so that A_k = w_k · f(x) (METHOD.md §1).
+    """A frozen classifier: f(x) and w, so that A_k = w_k · f(x).
 
     In eval mode (batch norm fixed), without gradients. Biases of the head are not kept: no method uses them.
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from lpcam.backbones.classifier import Blueprint
 
-CHANNELS = 128
+CHANNELS = 512
 STRIDE = 8
 
 _LAYERS = ((3, 16, 2), (16, 32, 2), (32, 64, 2), (64, CHANNELS, 1))
@@ -37,7 +37,7 @@ class DemoNet(nn.Module):
         self.features = nn.Sequential(*layers, _layer(*_LAYERS[-1], norm=SparseNorm))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features, float32 [N, 128, h, w], of normalised images [N, 3, H, W]."""
+        """Return the features, float32 [N, 512, h, w], of normalised images [N, 3, H, W]."""
         features: Tensor = self.features(images)
         return features
 

@@ -22,8 +22,8 @@ from lpcam.records import DataSplit, Progress, silent
 
 SPLITS = ("train", "val")
 
-TRAIN_PHOTOS = 240
-VAL_PHOTOS = 80
+TRAIN_PHOTOS = 180
+VAL_PHOTOS = 36
 
 _PAIRS = (
     ("cow", "sheep"),
@@ -49,7 +49,7 @@ def write_demo(
     """Paint the demo data set into a folder, in the layout of PASCAL VOC.
 
     JPEGImages/*.jpg, SegmentationClass/*.png (palette), ImageSets/Segmentation/{train,val}.txt, labels.csv and
-    classes.txt. About one photo in eight shows an empty landscape, one in four two classes. Photo i of a split depends
+    classes.txt. About one photo in eight shows an empty landscape, one in six two classes. Photo i of a split depends
     only on seed, split and i, so a smaller data set is the beginning of a larger one.
 
     Args:
@@ -115,9 +115,9 @@ def cast_of(rng: np.random.Generator, index: int) -> tuple[str, ...]:
         None, one or two names of ``CLASSES``.
     """
     drawn = rng.random()
-    if drawn < 0.26:
+    if drawn < 0.16:
         return _PAIRS[int(rng.integers(len(_PAIRS)))]
-    return () if drawn < 0.38 else (CLASSES[index % len(CLASSES)],)
+    return () if drawn < 0.28 else (CLASSES[index % len(CLASSES)],)
 
 
 def _write_scene(root: Path, name: str, seed: int, split: int, index: int) -> str:

@@ -1,10 +1,9 @@
 """The demo's six classes and the land they stand in.
 
-Each scene tells the paper's story (METHOD.md §2). Sheep, cow and dog are told apart for certain by their heads;
-their legs are alike and their coats overlap, so a body is weak evidence, and the only one where the head is out of the
-picture. A bird is a beak on a plain body, a boat a sail or a cabin over a hull, a train a face with lights before carriages
-whose windows houses have too. Rails never come without a train, though grass may hide them. Water comes with every
-boat, with some birds, and alone.
+Each scene tells the paper's story. A head is what tells sheep, cow and dog apart best; their legs are alike, and a coat
+is theirs but muted. A bird is a beak over feathers, a boat a sail or a cabin over a hull, a train a face with lights
+before carriages. Rails never come without a train, though grass may hide them. Water comes with every boat, and with
+others too.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from lpcam.datasets.demo_brush import (
     Frame,
     Mask,
     ellipse,
+    feathers,
     fleece,
     fractal,
     fur,
@@ -47,16 +47,17 @@ _GREY: Colour = (0.55, 0.54, 0.54)
 _BROWN: Colour = (0.47, 0.30, 0.18)
 _TAN: Colour = (0.72, 0.52, 0.31)
 _PINK: Colour = (0.86, 0.60, 0.56)
-_STRANGE = 0.2
-"""Share of animals that wear a coat as others have."""
-
-_HEADLESS = 0.3
+_HEADLESS = 0.08
 """Share of animals and trains whose head is out of the picture, and of birds that sleep with it under a wing."""
 
-_OVERGROWN = 0.45
+_LAKES = 0.4
+"""Share of scenes with a lake, where no boat needs one and no train is in the way."""
+
+_OVERGROWN = 0.25
 """Share of trains whose rails are hidden in tall grass."""
 
-_LIVERIES: tuple[Colour, ...] = ((0.72, 0.16, 0.15), (0.15, 0.29, 0.60), (0.80, 0.42, 0.12))
+_LIVERIES: tuple[Colour, ...] = ((0.56, 0.30, 0.28), (0.30, 0.38, 0.52), (0.60, 0.45, 0.28))
+_PLUMES: tuple[Colour, ...] = (_WHITE, (0.72, 0.74, 0.78), (0.60, 0.53, 0.46))
 _HULLS: tuple[Colour, ...] = (
     (0.62, 0.20, 0.18),
     (0.14, 0.42, 0.44),
@@ -166,7 +167,7 @@ def _place_bird(rng: np.random.Generator, land: Land, name: str, stall: Stall) -
     if land.shore is None or rng.random() < 0.25:
         return _place_animal(rng, land, name, stall)
     y = rng.uniform(0.45 * land.shore + 0.55 * land.horizon, land.shore - 4)
-    unit = min(land.height, land.width / stall.of) * rng.uniform(0.4, 0.62)
+    unit = min(land.height, land.width / stall.of) * rng.uniform(0.46, 0.68)
     return [Role(name, _swimming_bird, Frame(stall.middle * land.width, y, unit, _side(rng)))]
 
 
@@ -209,19 +210,16 @@ def _paint_land(canvas: Canvas, wanted: tuple[str, ...]) -> Land:
     height, width = canvas.mask.shape
     horizon = int(height * rng.uniform(0.24, 0.46))
     _sky(canvas, horizon)
-    _hills(canvas, horizon)
     _ground(canvas, horizon, _GROUNDS[int(rng.integers(len(_GROUNDS)))])
-    lake = "boat" in wanted or (wanted in ((), ("bird",)) and rng.random() < 0.5)
+    lake = "boat" in wanted or ("train" not in wanted and rng.random() < _LAKES)
     land = Land(height, width, horizon)
     if lake:
-        deep = rng.uniform(0.72, 0.95)
+        deep = rng.uniform(0.72, 0.95) if set(wanted) <= {"bird", "boat"} else rng.uniform(0.25, 0.5)
         land = Land(height, width, horizon, shore=int(horizon + (height - horizon) * deep))
         _water(canvas, horizon, land.shore or height)
     if "train" in wanted:
         land = Land(height, width, horizon, track=int(height * rng.uniform(0.66, 0.82)))
         _rails(canvas, land.track or height)
-    elif not lake and rng.random() < 0.35:
-        _road(canvas, int(height * rng.uniform(0.66, 0.85)))
     _scatter(canvas, land)
     return land
 
@@ -254,19 +252,6 @@ def _sky(canvas: Canvas, horizon: int) -> None:
     sky = _mixed(fall, top, low)
     clouds = np.clip(fractal(rng, rows, width, 0.6 * rows, stretch=2.2) - 0.05, 0, 0.6)[..., None] * 1.1
     canvas.rgb[:rows] = sky * (1 - clouds) + clouds * 0.97
-
-
-def _hills(canvas: Canvas, horizon: int) -> None:
-    rng = canvas.rng
-    width = canvas.mask.shape[1]
-    for distance in (1.0, 0.5):
-        rise = horizon * rng.uniform(0.15, 0.4) * distance
-        ridge = horizon - rise * (0.5 + 0.5 * noise(rng, 2, width, 0.25 * width)[0])
-        rows = np.arange(horizon + 1)[:, None]
-        inside = rows >= ridge[None]
-        far = np.asarray((0.42, 0.52, 0.55) if distance == 1.0 else (0.27, 0.39, 0.25), np.float32)
-        leaf = 1 + 0.22 * fractal(rng, horizon + 1, width, 10)
-        canvas.rgb[: horizon + 1][inside] = (leaf[..., None] * far)[inside]
 
 
 def _ground(canvas: Canvas, horizon: int, colours: tuple[Colour, Colour]) -> None:
@@ -314,13 +299,6 @@ def _rails(canvas: Canvas, track: int) -> None:
         canvas.paint(bed, rail, plain((0.66, 0.64, 0.62), 0.08), relief=0.5)
 
 
-def _road(canvas: Canvas, row: int) -> None:
-    """Lay a gravel road, so that gravel alone says nothing of trains."""
-    bed = Frame(0, row, 0.075 * canvas.mask.shape[0])
-    end, wide = canvas.mask.shape[1] / bed.unit, canvas.rng.uniform(0.5, 1.0)
-    canvas.paint(bed, polygon((-1, 0.1), (end + 1, 0.1), (end + 1, -wide), (-1, -wide)), _gravel, relief=0.15)
-
-
 def _tall_grass(canvas: Canvas, track: float) -> None:
     """Let grass grow over the rails and before the wheels; what it hides is background."""
     rng = canvas.rng
@@ -350,10 +328,6 @@ def _scatter(canvas: Canvas, land: Land) -> None:
     rng = canvas.rng
     for _ in range(int(rng.integers(0, 4))):
         _tree(canvas, Frame(rng.uniform(0, land.width), land.horizon + 3, land.height * rng.uniform(0.12, 0.28)))
-    if rng.random() < 0.4:
-        _house(canvas, Frame(rng.uniform(0.1, 0.9) * land.width, land.horizon + 4, land.height * rng.uniform(0.1, 0.2)))
-    if land.shore is None and land.track is None and rng.random() < 0.35:
-        _fence(canvas, Frame(0, land.horizon + 0.12 * land.height, land.height * rng.uniform(0.12, 0.2)), land.width)
     top = land.shore or land.track or land.horizon
     for _ in range(int(rng.integers(0, 4))):
         y = rng.uniform(top + 0.5 * (land.height - top), land.height)
@@ -374,25 +348,6 @@ def _leaves(green: Colour) -> Coat:
         return coloured
 
     return coat
-
-
-def _house(canvas: Canvas, frame: Frame) -> None:
-    wall = ((0.80, 0.75, 0.66), (0.66, 0.42, 0.34), (0.74, 0.72, 0.70))[int(canvas.rng.integers(3))]
-    canvas.paint(frame, polygon((-0.8, 0), (-0.8, 0.6), (0.8, 0.6), (0.8, 0)), plain(wall), relief=0.1)
-    roof = polygon((-0.92, 0.58), (-0.6, 1.0), (0.6, 1.0), (0.92, 0.58))
-    canvas.paint(frame, roof, planks((0.52, 0.27, 0.21), 0.12), relief=0.15)
-    for x in (-0.5, 0.0, 0.5):
-        pane = polygon((x - 0.13, 0.2), (x - 0.13, 0.45), (x + 0.13, 0.45), (x + 0.13, 0.2))
-        canvas.paint(frame, pane, plain((0.22, 0.28, 0.34)), relief=0)
-
-
-def _fence(canvas: Canvas, frame: Frame, width: int) -> None:
-    wood = fur((0.50, 0.42, 0.33))
-    end = width / frame.unit
-    for y in (0.35, 0.7):
-        canvas.paint(frame, limb((-1, y), (end + 1, y), 0.08, 0.08), wood)
-    for x in np.arange(0.2, end, 0.9):
-        canvas.paint(frame, limb((x, 0), (x, 0.9), 0.12, 0.11), wood)
 
 
 def _grade(canvas: Canvas) -> None:
@@ -420,17 +375,28 @@ def _tinted(rng: np.random.Generator, colour: Colour) -> Colour:
     return (float(red), float(green), float(blue))
 
 
+def _lighter(colour: Colour, factor: float) -> Colour:
+    red, green, blue = (min(1.0, part * factor) for part in colour)
+    return (red, green, blue)
+
+
 def _shadow(canvas: Canvas, frame: Frame, half: float) -> None:
     canvas.shade(frame, ellipse(0, 0.0, half, 0.09), 0.5)
 
 
-def _coat_like(rng: np.random.Generator, own: tuple[Coat, Colour], strange: float) -> tuple[Coat, Colour]:
-    """Return the class's own coat, or with probability ``strange`` one that any animal may wear."""
-    if rng.random() >= strange:
-        return own
-    colour = _pick(rng, _BROWN, _WHITE, _TAN, _GREY)
-    coat = fur(colour) if rng.random() < 0.6 else patches(colour, _pick(rng, _DARK, _BROWN), 0.3)
-    return coat, colour
+def _sheep_coat(rng: np.random.Generator) -> tuple[Coat, Colour]:
+    colour = _pick(rng, (0.86, 0.82, 0.75), (0.80, 0.74, 0.64), (0.70, 0.67, 0.63))
+    return fleece(colour), colour
+
+
+def _cow_coat(rng: np.random.Generator) -> tuple[Coat, Colour]:
+    colour = _pick(rng, (0.82, 0.75, 0.66), (0.76, 0.68, 0.58))
+    return patches(colour, _pick(rng, (0.60, 0.46, 0.35), (0.55, 0.50, 0.47)), 0.45), colour
+
+
+def _dog_coat(rng: np.random.Generator) -> tuple[Coat, Colour]:
+    colour = _pick(rng, (0.70, 0.54, 0.38), (0.62, 0.48, 0.36), (0.74, 0.62, 0.47))
+    return fur(colour, depth=0.16), colour
 
 
 def _legs(canvas: Canvas, frame: Frame, value: int, spread: tuple[float, float], top: float) -> None:
@@ -457,13 +423,12 @@ def _nod(rng: np.random.Generator) -> float:
 
 def _sheep(canvas: Canvas, frame: Frame, value: int) -> None:
     rng = canvas.rng
-    colour = _pick(rng, _WHITE, _CREAM, _CREAM, _GREY)
-    coat, colour = _coat_like(rng, (fleece(colour), colour), _STRANGE)
+    coat, _ = _sheep_coat(rng)
     _shadow(canvas, frame, 0.75)
     _legs(canvas, frame, value, (-0.38, 0.36), 0.55)
     canvas.paint(frame, ellipse(-0.66, 0.78, 0.1, 0.14), coat, value)
     canvas.paint(frame, woolly(0, 0.7, 0.68, 0.4, 17), coat, value, relief=0.35)
-    neck = frame.joint(0.52, 0.86, scale=1.25, tilt=_nod(rng))
+    neck = frame.joint(0.52, 0.86, scale=1.15, tilt=_nod(rng))
     face = plain(_pick(rng, _DARK, _DARK, (0.22, 0.18, 0.17)), 0.08)
     canvas.paint(neck, woolly(0.04, 0.06, 0.2, 0.19, 9), coat, value)
     canvas.paint(neck, ellipse(-0.04, 0.15, 0.13, 0.055, 0.5), face, value)
@@ -477,8 +442,7 @@ def _sheep(canvas: Canvas, frame: Frame, value: int) -> None:
 
 def _cow(canvas: Canvas, frame: Frame, value: int) -> None:
     rng = canvas.rng
-    base = _WHITE
-    coat, colour = _coat_like(rng, (patches(base, _pick(rng, _DARK, _BROWN), 0.45), base), _STRANGE)
+    coat, colour = _cow_coat(rng)
     _shadow(canvas, frame, 0.8)
     canvas.paint(frame, limb((-0.7, 0.92), (-0.78, 0.42), 0.07, 0.05), coat, value)
     canvas.paint(frame, ellipse(-0.78, 0.38, 0.06, 0.1), plain(_DARK), value)
@@ -501,7 +465,7 @@ def _cow(canvas: Canvas, frame: Frame, value: int) -> None:
         value,
         relief=0.35,
     )
-    neck = frame.joint(0.54, 0.86, scale=1.2, tilt=_nod(rng))
+    neck = frame.joint(0.54, 0.86, scale=1.1, tilt=_nod(rng))
     canvas.paint(neck, smooth((-0.1, 0.14), (0.14, 0.26), (0.3, 0.14), (0.06, -0.18)), coat, value)
     canvas.paint(neck, ellipse(0.08, 0.3, 0.12, 0.055, 0.4), fur(colour), value)
     for x, tip in ((0.16, 0.06), (0.28, 0.38)):
@@ -515,8 +479,7 @@ def _cow(canvas: Canvas, frame: Frame, value: int) -> None:
 
 def _dog(canvas: Canvas, frame: Frame, value: int) -> None:
     rng = canvas.rng
-    colour = _pick(rng, (0.52, 0.29, 0.14), (0.74, 0.48, 0.22), (0.74, 0.48, 0.22), (0.26, 0.16, 0.11))
-    coat, colour = _coat_like(rng, (fur(colour, depth=0.22), colour), _STRANGE)
+    coat, colour = _dog_coat(rng)
     _shadow(canvas, frame, 0.65)
     canvas.paint(frame, limb((-0.55, 0.85), (-0.8, 1.12 + rng.uniform(-0.3, 0.15)), 0.13, 0.06), coat, value)
     _legs(canvas, frame, value, (-0.44, 0.36), 0.6)
@@ -537,7 +500,7 @@ def _dog(canvas: Canvas, frame: Frame, value: int) -> None:
         value,
         relief=0.35,
     )
-    neck = frame.joint(0.44, 0.88, scale=1.2, tilt=0.6 * _nod(rng))
+    neck = frame.joint(0.44, 0.88, scale=1.12, tilt=0.6 * _nod(rng))
     canvas.paint(neck, smooth((-0.14, 0.04), (0.04, 0.28), (0.24, 0.22), (0.12, -0.14)), coat, value)
     canvas.paint(neck, limb((-0.08, 0.2), (0.17, 0.02), 0.09, 0.09), plain((0.78, 0.13, 0.13)), value)
     canvas.paint(neck, ellipse(0.18, 0.32, 0.22, 0.2), fur(colour), value)
@@ -564,12 +527,12 @@ def _swimming_bird(canvas: Canvas, frame: Frame, value: int) -> None:
 
 def _plumage(canvas: Canvas, frame: Frame, value: int) -> None:
     rng = canvas.rng
-    body = _pick(rng, _WHITE, _GREY, _BROWN, _TAN)
-    wing = _pick(rng, _GREY, _BROWN, (0.34, 0.36, 0.42))
+    body, wing = _pick(rng, *_PLUMES), _pick(rng, (0.30, 0.34, 0.44), (0.42, 0.33, 0.27))
+    down = feathers(body, _lighter(body, 0.78), 0.12)
     canvas.paint(
         frame,
         smooth((-0.62, 0.5), (-0.3, 0.42), (0.2, 0.46), (0.5, 0.36), (0.42, 0.1), (0, 0.0), (-0.4, 0.1)),
-        fur(body),
+        down,
         value,
         relief=0.35,
     )
@@ -577,10 +540,13 @@ def _plumage(canvas: Canvas, frame: Frame, value: int) -> None:
         frame, polygon((-0.5, 0.3), (-0.86, 0.52), (-0.78, 0.36), (-0.84, 0.28), (-0.45, 0.16)), fur(wing), value
     )
     canvas.paint(
-        frame, smooth((-0.56, 0.4), (-0.1, 0.44), (0.24, 0.3), (0.05, 0.14), (-0.3, 0.18)), fur(wing, depth=0.3), value
+        frame,
+        smooth((-0.56, 0.4), (-0.1, 0.44), (0.24, 0.3), (0.05, 0.14), (-0.3, 0.18)),
+        feathers(wing, _lighter(wing, 1.9), 0.1),
+        value,
     )
     if rng.random() < _HEADLESS:
-        canvas.paint(frame, ellipse(0.3, 0.42, 0.2, 0.14), fur(body), value)
+        canvas.paint(frame, ellipse(0.3, 0.42, 0.2, 0.14), down, value)
         return
     lift = rng.uniform(-0.05, 0.12)
     head = _pick(rng, body, (0.12, 0.36, 0.24), _DARK)
@@ -714,7 +680,7 @@ def _locomotive(canvas: Canvas, frame: Frame, value: int, paint: Colour, trim: C
 
 _ACTORS: dict[str, Callable[[Canvas, Frame, int], None]] = {"bird": _bird, "cow": _cow, "dog": _dog, "sheep": _sheep}
 
-_STATURE = {"cow": 1.0, "dog": 0.95, "sheep": 1.0, "bird": 1.0}
+_STATURE = {"cow": 1.0, "dog": 0.95, "sheep": 1.0, "bird": 1.15}
 
 _PLACES: dict[str, Callable[[np.random.Generator, Land, str, Stall], list[Role]]] = {
     "bird": _place_bird,

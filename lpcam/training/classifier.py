@@ -41,10 +41,10 @@ class Recipe:
         colour: Most change of a channel's gain, and of brightness in standard deviations.
     """
 
-    epochs: int = 60
+    epochs: int = 40
     batch_size: int = 8
-    lr: float = 4e-3
-    head_gain: float = 10.0
+    lr: float = 4e-4
+    head_gain: float = 100.0
     weight_decay: float = 1e-4
     head_decay: float = 0.1
     longest: int = 192
