@@ -178,7 +178,7 @@ def fleece(colour: Colour) -> Coat:
 
     def coat(rng: np.random.Generator, height: int, width: int, unit: float) -> Array:
         curls = np.abs(noise(rng, height, width, 0.11 * unit)) + 0.5 * np.abs(noise(rng, height, width, 0.06 * unit))
-        light = 0.84 + 0.21 * np.sqrt(np.clip(curls, 0, 1.2))
+        light = 0.74 + 0.36 * np.sqrt(np.clip(curls, 0, 1.2))
         return light[..., None].astype(np.float32) * np.asarray(colour, np.float32)
 
     return coat
@@ -193,19 +193,6 @@ def patches(colour: Colour, other: Colour, share: float) -> Coat:
         hair = 1 + 0.08 * fractal(rng, height, width, 0.05 * unit, stretch=3)
         mixed = np.where(patch, np.asarray(other, np.float32), np.asarray(colour, np.float32))
         coloured: Array = (mixed * hair[..., None]).astype(np.float32)
-        return coloured
-
-    return coat
-
-
-def feathers(colour: Colour, tip: Colour, pitch: float) -> Coat:
-    """Return feathers in slanting rows, ``pitch`` units apart, each row with a darker or lighter tip."""
-
-    def coat(rng: np.random.Generator, height: int, width: int, unit: float) -> Array:
-        y, x = np.mgrid[:height, :width].astype(np.float32) / (pitch * unit)
-        rows = (0.8 * y + 0.5 * x + 0.18 * noise(rng, height, width, 0.06 * unit)) % 1
-        share = np.clip((rows - 0.45) * 4, 0, 1)[..., None]
-        coloured: Array = ((1 - share) * np.asarray(colour) + share * np.asarray(tip)).astype(np.float32)
         return coloured
 
     return coat

@@ -1,7 +1,7 @@
 """The demo's six classes and the land they stand in.
 
-Each scene tells the paper's story. A head is what tells sheep, cow and dog apart best; their legs are alike, and a coat
-is theirs but muted. A bird is a beak over feathers, a boat a sail or a cabin over a hull, a train a face with lights
+Each scene tells the paper's story. A head is what tells sheep, cow and dog apart best; their legs are alike, their
+coats their own. A bird is a beak on a plain body, a boat a sail or a cabin over a hull, a train a face with lights
 before carriages. Rails never come without a train, though grass may hide them. Water comes with every boat, and with
 others too.
 """
@@ -21,7 +21,6 @@ from lpcam.datasets.demo_brush import (
     Frame,
     Mask,
     ellipse,
-    feathers,
     fleece,
     fractal,
     fur,
@@ -56,8 +55,7 @@ _LAKES = 0.4
 _OVERGROWN = 0.25
 """Share of trains whose rails are hidden in tall grass."""
 
-_LIVERIES: tuple[Colour, ...] = ((0.56, 0.30, 0.28), (0.30, 0.38, 0.52), (0.60, 0.45, 0.28))
-_PLUMES: tuple[Colour, ...] = (_WHITE, (0.72, 0.74, 0.78), (0.60, 0.53, 0.46))
+_LIVERIES: tuple[Colour, ...] = ((0.72, 0.16, 0.15), (0.15, 0.29, 0.60), (0.80, 0.42, 0.12))
 _HULLS: tuple[Colour, ...] = (
     (0.62, 0.20, 0.18),
     (0.14, 0.42, 0.44),
@@ -375,28 +373,8 @@ def _tinted(rng: np.random.Generator, colour: Colour) -> Colour:
     return (float(red), float(green), float(blue))
 
 
-def _lighter(colour: Colour, factor: float) -> Colour:
-    red, green, blue = (min(1.0, part * factor) for part in colour)
-    return (red, green, blue)
-
-
 def _shadow(canvas: Canvas, frame: Frame, half: float) -> None:
     canvas.shade(frame, ellipse(0, 0.0, half, 0.09), 0.5)
-
-
-def _sheep_coat(rng: np.random.Generator) -> tuple[Coat, Colour]:
-    colour = _pick(rng, (0.86, 0.82, 0.75), (0.80, 0.74, 0.64), (0.70, 0.67, 0.63))
-    return fleece(colour), colour
-
-
-def _cow_coat(rng: np.random.Generator) -> tuple[Coat, Colour]:
-    colour = _pick(rng, (0.82, 0.75, 0.66), (0.76, 0.68, 0.58))
-    return patches(colour, _pick(rng, (0.60, 0.46, 0.35), (0.55, 0.50, 0.47)), 0.45), colour
-
-
-def _dog_coat(rng: np.random.Generator) -> tuple[Coat, Colour]:
-    colour = _pick(rng, (0.70, 0.54, 0.38), (0.62, 0.48, 0.36), (0.74, 0.62, 0.47))
-    return fur(colour, depth=0.16), colour
 
 
 def _legs(canvas: Canvas, frame: Frame, value: int, spread: tuple[float, float], top: float) -> None:
@@ -423,7 +401,8 @@ def _nod(rng: np.random.Generator) -> float:
 
 def _sheep(canvas: Canvas, frame: Frame, value: int) -> None:
     rng = canvas.rng
-    coat, _ = _sheep_coat(rng)
+    colour = _pick(rng, _WHITE, _CREAM, _CREAM, _GREY)
+    coat = fleece(colour)
     _shadow(canvas, frame, 0.75)
     _legs(canvas, frame, value, (-0.38, 0.36), 0.55)
     canvas.paint(frame, ellipse(-0.66, 0.78, 0.1, 0.14), coat, value)
@@ -442,7 +421,8 @@ def _sheep(canvas: Canvas, frame: Frame, value: int) -> None:
 
 def _cow(canvas: Canvas, frame: Frame, value: int) -> None:
     rng = canvas.rng
-    coat, colour = _cow_coat(rng)
+    base = _WHITE
+    coat = patches(base, _pick(rng, _DARK, _BROWN), 0.45)
     _shadow(canvas, frame, 0.8)
     canvas.paint(frame, limb((-0.7, 0.92), (-0.78, 0.42), 0.07, 0.05), coat, value)
     canvas.paint(frame, ellipse(-0.78, 0.38, 0.06, 0.1), plain(_DARK), value)
@@ -467,11 +447,11 @@ def _cow(canvas: Canvas, frame: Frame, value: int) -> None:
     )
     neck = frame.joint(0.54, 0.86, scale=1.1, tilt=_nod(rng))
     canvas.paint(neck, smooth((-0.1, 0.14), (0.14, 0.26), (0.3, 0.14), (0.06, -0.18)), coat, value)
-    canvas.paint(neck, ellipse(0.08, 0.3, 0.12, 0.055, 0.4), fur(colour), value)
+    canvas.paint(neck, ellipse(0.08, 0.3, 0.12, 0.055, 0.4), fur(base), value)
     for x, tip in ((0.16, 0.06), (0.28, 0.38)):
         canvas.paint(neck, limb((x, 0.36), (tip, 0.56), 0.09, 0.035), plain(_CREAM), value)
-    canvas.paint(neck, smooth((0.1, 0.38), (0.34, 0.38), (0.46, 0.1), (0.4, -0.04), (0.24, 0.02)), fur(colour), value)
-    canvas.paint(neck, ellipse(0.38, 0.3, 0.12, 0.055, -0.3), fur(colour), value)
+    canvas.paint(neck, smooth((0.1, 0.38), (0.34, 0.38), (0.46, 0.1), (0.4, -0.04), (0.24, 0.02)), fur(base), value)
+    canvas.paint(neck, ellipse(0.38, 0.3, 0.12, 0.055, -0.3), fur(base), value)
     canvas.paint(neck, ellipse(0.4, 0.02, 0.14, 0.11, -0.5), plain(_PINK), value)
     canvas.paint(neck, ellipse(0.45, 0.04, 0.025, 0.03), plain(_DARK), value, relief=0)
     _eye(canvas, neck, value, 0.27, 0.24)
@@ -479,7 +459,8 @@ def _cow(canvas: Canvas, frame: Frame, value: int) -> None:
 
 def _dog(canvas: Canvas, frame: Frame, value: int) -> None:
     rng = canvas.rng
-    coat, colour = _dog_coat(rng)
+    colour = _pick(rng, (0.52, 0.29, 0.14), (0.74, 0.48, 0.22), (0.74, 0.48, 0.22), (0.26, 0.16, 0.11))
+    coat = fur(colour, depth=0.22)
     _shadow(canvas, frame, 0.65)
     canvas.paint(frame, limb((-0.55, 0.85), (-0.8, 1.12 + rng.uniform(-0.3, 0.15)), 0.13, 0.06), coat, value)
     _legs(canvas, frame, value, (-0.44, 0.36), 0.6)
@@ -527,12 +508,12 @@ def _swimming_bird(canvas: Canvas, frame: Frame, value: int) -> None:
 
 def _plumage(canvas: Canvas, frame: Frame, value: int) -> None:
     rng = canvas.rng
-    body, wing = _pick(rng, *_PLUMES), _pick(rng, (0.30, 0.34, 0.44), (0.42, 0.33, 0.27))
-    down = feathers(body, _lighter(body, 0.78), 0.12)
+    body = _pick(rng, _WHITE, _GREY, _BROWN, _TAN)
+    wing = _pick(rng, _GREY, _BROWN, (0.34, 0.36, 0.42))
     canvas.paint(
         frame,
         smooth((-0.62, 0.5), (-0.3, 0.42), (0.2, 0.46), (0.5, 0.36), (0.42, 0.1), (0, 0.0), (-0.4, 0.1)),
-        down,
+        fur(body),
         value,
         relief=0.35,
     )
@@ -540,13 +521,10 @@ def _plumage(canvas: Canvas, frame: Frame, value: int) -> None:
         frame, polygon((-0.5, 0.3), (-0.86, 0.52), (-0.78, 0.36), (-0.84, 0.28), (-0.45, 0.16)), fur(wing), value
     )
     canvas.paint(
-        frame,
-        smooth((-0.56, 0.4), (-0.1, 0.44), (0.24, 0.3), (0.05, 0.14), (-0.3, 0.18)),
-        feathers(wing, _lighter(wing, 1.9), 0.1),
-        value,
+        frame, smooth((-0.56, 0.4), (-0.1, 0.44), (0.24, 0.3), (0.05, 0.14), (-0.3, 0.18)), fur(wing, depth=0.3), value
     )
     if rng.random() < _HEADLESS:
-        canvas.paint(frame, ellipse(0.3, 0.42, 0.2, 0.14), down, value)
+        canvas.paint(frame, ellipse(0.3, 0.42, 0.2, 0.14), fur(body), value)
         return
     lift = rng.uniform(-0.05, 0.12)
     head = _pick(rng, body, (0.12, 0.36, 0.24), _DARK)
