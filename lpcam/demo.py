@@ -290,7 +290,7 @@ def _page(
         sections=_sections(shown),
         commands=("lpcam demo" + (f" --seed {seed}" if seed else ""),),
         colophon=f"Seed {seed}, K {profile.k}, tau {profile.tau:g}, class threshold {profile.class_threshold:g}, "
-        f"context {profile.context_low:g} to {profile.context_high:g}. Photos painted by lpcam; their exact masks serve "
+        f"context {profile.context_low:g} to {profile.context_high:g}. Photos painted by lpcam; exact masks serve "
         "scores and pictures only.",
     )
 
