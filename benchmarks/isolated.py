@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.record import ROOT
 from lpcam.errors import LpcamError
+from lpcam.forward import release_memory
 
 
 def in_new_process(function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
@@ -43,11 +44,12 @@ def in_new_process(function: Callable[..., dict[str, Any]], **arguments: Any) ->
 def peak_growth(call: Callable[[], object]) -> int:
     """Return by how many bytes the process's peak resident memory rises above its level before the call.
 
-    Memory that was free but not returned to the system before the call is not counted.
+    What was freed before the call is given back to the system first, so that the call cannot hide in it.
 
     Raises:
         LpcamError: the system is not Linux.
     """
+    release_memory()
     reset_peak()
     before = _status_bytes("VmRSS")
     kept = call()

@@ -137,7 +137,7 @@ BAD = {  # what is wrong: (how it is broken, the command, what the line says, wh
     "missing list": (lambda root, ckpt: list_file(root).unlink(), "no list train.txt", "pass a list"),
     "name without photo": (lambda root, ckpt: append(list_file(root), "2007_999999\n"), "2007_999999", r"."),
     "label outside the classes": (
-        lambda root, ckpt: append(root / "labels.csv", "2007_000009,shep\n"),
+        lambda root, ckpt: replace_text(root / "labels.csv", "2007_000000,sheep", "2007_000000,shep"),
         "shep",
         "did you mean 'sheep'",
     ),
@@ -162,6 +162,12 @@ def list_file(root: Path) -> Path:
 
 def append(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 def poison(path: Path) -> None:
