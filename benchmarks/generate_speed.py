@@ -35,7 +35,7 @@ class Settings:
     """
 
     archs: tuple[str, ...] = ("resnet50", "torchvision/mobilenet_v2")
-    photos: int = 8
+    photos: int = 4
     size: tuple[int, int] = VOC_SIZE
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     rounds: int = 2
