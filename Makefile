@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make test TORCH_INDEX=https://download.pytorch.org/whl/cpu` saves gigabytes on a machine without a GPU.
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench bench-real clean
 
 setup: $(VENV)/.ready
 
@@ -30,10 +30,15 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# About ten minutes; `make bench-real` needs the photos and takes over half an hour.
 bench: setup
-	for name in map_stage kmeans_speed generate_speed memory startup real_photos; do \
+	for name in map_stage kmeans_speed generate_speed memory startup; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
+	$(BIN)/python -m benchmarks.tables
+
+bench-real: setup
+	$(BIN)/python -m benchmarks.real_photos
 	$(BIN)/python -m benchmarks.tables
 
 clean:
