@@ -36,10 +36,6 @@ BASELINE, METHOD = "cam", "lpcam"
 TITLES = {BASELINE: "CAM", "class-prototypes": "class prototypes only", METHOD: "LPCAM"}
 """Methods in the order of the table, and how a person reads them."""
 
-PROFILE = Profile(tau=0.05)
-"""The published hyper-parameters for VOC but for τ = 0.1: the CAM of this small classifier falls below 0.1 on most of a
-body, which would then be clustered, and subtracted, as context."""
-
 _REFINER = "irn"
 _OVERVIEW_BYTES = 300_000
 
@@ -117,7 +113,7 @@ def run_demo(
     train: int = TRAIN_PHOTOS,
     val: int = VAL_PHOTOS,
     recipe: Recipe = Recipe(),
-    profile: Profile = PROFILE,
+    profile: Profile = Profile(),
     device: str = "cpu",
     progress: Progress = silent,
 ) -> DemoResult:
@@ -129,7 +125,7 @@ def run_demo(
         train: Number of training photos; prototypes come from these, and the table is about their seeds.
         val: Number of held-out photos.
         recipe: How the classifier is trained.
-        profile: Hyper-parameters of LPCAM.
+        profile: Hyper-parameters of LPCAM; the published ones for VOC.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``; numbers of another device differ a little.
         progress: Told of every stage.
 

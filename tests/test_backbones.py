@@ -279,6 +279,19 @@ def test_every_architecture_of_the_command_line_is_known():
     assert all(any(f"torchvision/{family}" in name for name in known) for family in families)
 
 
+def test_the_demo_network_puts_a_cell_in_the_middle_of_its_pixels():
+    """With mirrored kernels it sees in a mirror image the mirrored features, for sides that 16 divides."""
+    from lpcam.backbones.demo import build as build_demo
+
+    torch.manual_seed(0)
+    net, mirrored = build_demo("demo").network.eval(), build_demo("demo").network.eval()
+    state = {name: value.flip(-1) if value.dim() == 4 else value for name, value in net.state_dict().items()}
+    mirrored.load_state_dict(state)
+    images = torch.randn(1, 3, 32, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(mirrored(images.flip(-1)), net(images).flip(-1))
+
+
 def test_an_architecture_is_one_builder(monkeypatch, tmp_path):
     """A network outside torchvision, with its own stride, by hand: f = ReLU(2x), the mean colour doubled."""
 

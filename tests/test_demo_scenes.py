@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lpcam.datasets import open_split, read_mask, read_photo
+from lpcam.datasets import demo_land, open_split, read_mask, read_photo
 from lpcam.datasets.demo import cast_of, open_demo, write_demo
-from lpcam.datasets.demo_brush import FINE, Canvas, Frame, ellipse, limb, lit, noise, plain, polygon, smooth
+from lpcam.datasets.demo_brush import FINE, Canvas, Frame, ellipse, feathers, limb, lit, noise, plain, polygon, smooth
 from lpcam.datasets.demo_scenes import CLASSES, paint_scene
 from lpcam.errors import LpcamError
 
@@ -99,6 +99,25 @@ def test_noise_is_of_the_size_asked_for_and_from_the_generator_only():
     np.testing.assert_array_equal(first, again)
 
 
+def test_feathers_have_rims_of_another_colour_in_rows():
+    coat = feathers((0.8, 0.8, 0.8), (0.2, 0.2, 0.2))(np.random.default_rng(1), 80, 60, 100.0)
+    assert coat.shape == (80, 60, 3)
+    rim = coat.mean(axis=2) < 0.5
+    assert 0.2 < rim.mean() < 0.6
+    rows = rim.mean(axis=1)
+    assert rows.max() > 2 * rows.min()  # rows, not salt and pepper
+
+
+def test_haze_fades_the_far_ground_into_the_sky_and_leaves_the_near_ground():
+    canvas = Canvas.blank(60, 20, np.random.default_rng(0))
+    canvas.rgb[:60], canvas.rgb[60:] = 0.9, 0.1
+    demo_land._haze(canvas, 60)
+    column = canvas.rgb[:, 0, 0]
+    assert column[60] == pytest.approx(0.9)
+    assert np.all(np.diff(column[60:]) < 0)
+    assert column[-1] == pytest.approx(0.1, abs=0.01)
+
+
 # -- scenes ------------------------------------------------------------------------------------------
 
 
@@ -109,7 +128,8 @@ def test_a_scene_shows_what_was_wanted_and_nothing_else(wanted):
         assert photo.shape == (*mask.shape, 3)
         assert photo.dtype == mask.dtype == np.uint8
         assert sorted(np.unique(mask)) == sorted({0, *(CLASSES.index(name) + 1 for name in wanted)})
-        assert 136 <= min(mask.shape) <= max(mask.shape) <= 192
+        assert 144 <= min(mask.shape) <= max(mask.shape) <= 192
+        assert mask.shape[0] % 16 == mask.shape[1] % 16 == 0  # whole cells at every scale and in the mirror
         for name in wanted:
             assert 0.004 < (mask == CLASSES.index(name) + 1).mean() < 0.7
 
@@ -126,11 +146,9 @@ def test_the_mask_fits_the_photo_to_the_pixel():
 
 
 def test_rails_come_with_every_train_and_with_nothing_else(monkeypatch):
-    from lpcam.datasets import demo_scenes
-
     laid = []
-    original = demo_scenes._rails
-    monkeypatch.setattr(demo_scenes, "_rails", lambda canvas, track: (laid.append(track), original(canvas, track)))
+    original = demo_land._rails
+    monkeypatch.setattr(demo_land, "_rails", lambda canvas, track: (laid.append(track), original(canvas, track)))
     for seed in range(4):
         paint_scene(np.random.default_rng(seed), ("train",))
     assert len(laid) == 4

@@ -73,6 +73,22 @@ def test_it_learns_what_the_labels_say(split, tmp_path):
     assert ((logits > 0) == label_matrix(split).bool()).float().mean() > 0.9
 
 
+def test_an_object_share_of_a_quarter_trains_the_same_network_with_class_weights_of_a_quarter(split):
+    whole, quarter = (
+        train_classifier(build("demo"), split, recipe=replace(QUICK, object_share=share, head_gain=100 * share), seed=3)
+        for share in (1.0, 0.25)
+    )
+    for name, tensor in whole.items():
+        expected = tensor / 4 if name == "fc.weight" else tensor
+        torch.testing.assert_close(quarter[name], expected, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_an_object_share_out_of_range_is_refused(share):
+    with pytest.raises(ValueError, match="0 < object_share <= 1"):
+        Recipe(object_share=share)
+
+
 def test_the_checkpoint_is_a_plain_state_dict(split, tmp_path):
     blueprint = build("demo")
     state = train_classifier(blueprint, split, recipe=QUICK)

@@ -9,8 +9,9 @@ from lpcam.backbones.classifier import Blueprint
 CHANNELS = 512
 STRIDE = 8
 
-_LAYERS = ((3, 16, 2), (16, 32, 2), (32, 64, 2), (64, CHANNELS, 1))
-"""Channels in, channels out, stride of the 3 × 3 convolutions."""
+_LAYERS = ((3, 16, 4, 2), (16, 32, 4, 2), (32, 64, 4, 2), (64, CHANNELS, 3, 1))
+"""Channels in, channels out, side and stride of the convolutions. A side of 4 at stride 2 puts a cell in the middle of
+its pixels, so that the features of a photo and of its mirror image, which LPCAM adds, are about the same places."""
 
 
 def build(name: str) -> Blueprint:
@@ -25,9 +26,9 @@ def build(name: str) -> Blueprint:
 
 
 class DemoNet(nn.Module):
-    """Four 3 × 3 convolutions, each with batch norm and ReLU: the trunk without its head.
+    """Four convolutions, each with batch norm and ReLU: the trunk without its head.
 
-    A feature sees 31 × 31 pixels: a head or a part of a body, never a whole animal, so that what the classifier
+    A feature sees 38 × 38 pixels: a head or a part of a body, never a whole animal, so that what the classifier
     finds telling about a place stays at that place.
     """
 
@@ -54,5 +55,7 @@ class SparseNorm(nn.BatchNorm2d):
         nn.init.constant_(self.bias, -1.0)
 
 
-def _layer(inputs: int, outputs: int, stride: int, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), norm(outputs), nn.ReLU())
+def _layer(
+    inputs: int, outputs: int, side: int, stride: int, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d
+) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, side, stride, 1, bias=False), norm(outputs), nn.ReLU())

@@ -178,7 +178,7 @@ def fleece(colour: Colour) -> Coat:
 
     def coat(rng: np.random.Generator, height: int, width: int, unit: float) -> Array:
         curls = np.abs(noise(rng, height, width, 0.11 * unit)) + 0.5 * np.abs(noise(rng, height, width, 0.06 * unit))
-        light = 0.74 + 0.36 * np.sqrt(np.clip(curls, 0, 1.2))
+        light = 0.5 + 0.55 * np.sqrt(np.clip(curls, 0, 0.9))
         return light[..., None].astype(np.float32) * np.asarray(colour, np.float32)
 
     return coat
@@ -193,6 +193,25 @@ def patches(colour: Colour, other: Colour, share: float) -> Coat:
         hair = 1 + 0.08 * fractal(rng, height, width, 0.05 * unit, stretch=3)
         mixed = np.where(patch, np.asarray(other, np.float32), np.asarray(colour, np.float32))
         coloured: Array = (mixed * hair[..., None]).astype(np.float32)
+        return coloured
+
+    return coat
+
+
+def feathers(colour: Colour, rim: Colour) -> Coat:
+    """Return rows of overlapping feathers, each with a rim of another colour."""
+
+    def coat(rng: np.random.Generator, height: int, width: int, unit: float) -> Array:
+        size = 0.13 * unit
+        bend = 0.25 * noise(rng, height, width, 0.5 * unit)
+        y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
+        row = y / (0.7 * size) + bend
+        across = x / size + 0.5 * (np.floor(row) % 2)
+        depth = row - np.floor(row) + 1.6 * (across - np.round(across)) ** 2
+        at_rim = (np.abs(depth - 0.75) < 0.2)[..., None]
+        light = 1 + 0.08 * noise(rng, height, width, 0.05 * unit)
+        mixed = np.where(at_rim, np.asarray(rim, np.float32), np.asarray(colour, np.float32))
+        coloured: Array = mixed * light[..., None].astype(np.float32)
         return coloured
 
     return coat

@@ -30,8 +30,11 @@ class Recipe:
         epochs: Passes over the photos.
         batch_size: Photos a step; the rest of an epoch that does not fill a batch is left out.
         lr: Highest learning rate of AdamW, reached after 30 % of the steps, cosine before and after (one cycle).
+        object_share: Share of a photo its object is taken to cover, in 0..1: the sum over all positions is divided
+            by the positions of that share, not of the photo. Class weights then answer for a place of the object,
+            which is what the softmax of LPCAM's filter asks them (Eq. 3), and not for a photo's average.
         head_gain: How much larger head weights begin and learn than PyTorch's default: average pooling
-            dilutes a small part's evidence by the area of the photo.
+            dilutes a small part's evidence.
         weight_decay: Of AdamW, for the network.
         head_decay: Likewise for the head weights, as if they learned at ``lr``.
         longest: Photos are kept in memory no longer than this, px.
@@ -44,7 +47,8 @@ class Recipe:
     epochs: int = 40
     batch_size: int = 8
     lr: float = 4e-4
-    head_gain: float = 100.0
+    object_share: float = 0.25
+    head_gain: float = 25.0
     weight_decay: float = 1e-4
     head_decay: float = 0.1
     longest: int = 192
@@ -56,8 +60,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.longest, self.crop) < 1:
             raise ValueError(f"expected epochs, batch_size, longest and crop of 1 or more, got {self}")
-        if self.lr <= 0 or not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"expected lr > 0 and 0 < scale[0] <= scale[1], got {self}")
+        if self.lr <= 0 or not 0 < self.scale[0] <= self.scale[1] or not 0 < self.object_share <= 1:
+            raise ValueError(f"expected lr > 0, 0 < scale[0] <= scale[1] and 0 < object_share <= 1, got {self}")
 
 
 def train_classifier(
@@ -71,8 +75,8 @@ def train_classifier(
 ) -> dict[str, Tensor]:
     """Train an architecture from scratch with global average pooling and the multi-label soft margin loss.
 
-    Logit of class k: w_k · mean_{h,w} f(x), without a bias: what speaks against a class must then be a feature, which
-    gives the background features of its own. Only the photos and their image-level labels are
+    Logit of class k: w_k · mean_{h,w} f(x) / ``object_share``, without a bias: what speaks against a class must then
+    be a feature, which gives the background features of its own. Only the photos and their image-level labels are
     read, never a mask. All photos are held in memory, as uint8 no longer than ``recipe.longest``.
 
     Args:
@@ -193,10 +197,11 @@ class _PooledClassifier(nn.Module):
             self.head = nn.Linear(_channels(self.trunk, blueprint.minimum_side), num_classes, bias=False)
         with torch.no_grad():
             self.head.weight.mul_(recipe.head_gain)
+        self.object_share = recipe.object_share
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, K]."""
-        logits: Tensor = self.head(self.trunk(images).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.trunk(images).mean(dim=(2, 3)) / self.object_share)
         return logits
 
     def state(self, blueprint: Blueprint) -> dict[str, Tensor]:
