@@ -151,7 +151,7 @@ def _generate(settings: Settings, folder: Path) -> dict[str, Any]:
     execution = Execution(settings.device, workers=settings.workers)
     largest = replace(execution, batch_size=max(settings.batch_sizes))
     extracted = extract_features(workspace, data, classifier, scales=settings.scales, execution=largest)
-    clustered = cluster(workspace, device=settings.device, engine="torch")
+    clustered = cluster(workspace, device=settings.device, kmeans="torch")
     generated = {}
     for batch_size in settings.batch_sizes:
         batched = replace(execution, batch_size=batch_size)

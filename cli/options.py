@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lpcam.engines import Placement
 from lpcam.errors import LpcamError
 from lpcam.records import Execution
 from lpcam.workspace import DEFAULT as DEFAULT_WORKSPACE
@@ -100,6 +101,13 @@ classifier_options = stacked(
     click.option("--head", type=_FILE, help="Class weights [K, C] (npy, safetensors) in place of the checkpoint's."),
 )
 
+placement_options = stacked(
+    click.option("--engine", help="Where shards are done: local (processes) or ray. [default: this process]"),
+    click.option("--processes", type=int, help="Workers. [one a GPU where --engine is given, else 1]"),
+    click.option("--threads", type=int, help="CPU threads a process. [cores ÷ processes]"),
+    click.option("--shard", metavar="I/N", help="Do share I of N, such as 0/4; auto under Slurm's array or torchrun."),
+    click.option("--ray-address", help="Of a running Ray cluster, such as auto. [start Ray here]"),
+)
 dtype_option = click.option("--dtype", help="Of stored features: float16, bfloat16 or float32. [default: float16]")
 
 profile_options = stacked(
@@ -161,6 +169,11 @@ def take_classifier_source(options: dict[str, Any]) -> Any:
 def take_execution(options: dict[str, Any]) -> Execution:
     """Remove the execution options and return them."""
     return Execution(**take(options, "device", "batch_size", "workers"))
+
+
+def take_placement(options: dict[str, Any]) -> Placement:
+    """Remove the placement options and return them."""
+    return Placement(**take(options, "engine", "processes", "threads", "shard", "ray_address"))
 
 
 def take_profile(options: dict[str, Any]) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpcam.engines import Job, Placement, Tick, map_shards
 from lpcam.errors import LpcamError
+from lpcam.files import sweep
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory
 from lpcam.methods.cam import Cam
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, silent
-from lpcam.store import DTYPES, Description, PhotoFeatures, is_complete, shard_is_complete, write_manifest, write_shard
+from lpcam.store import (
+    DTYPES,
+    Description,
+    PhotoFeatures,
+    is_complete,
+    shard_is_complete,
+    shard_is_written,
+    write_manifest,
+    write_shard,
+)
 from lpcam.views import normalise, sum_high_res
 
 DEFAULT_SHARD_SIZE = 32
@@ -40,6 +52,10 @@ def describe(split: DataSplit, forward: Forward, dtype: str) -> Description:
     )
 
 
+Shard = tuple[int, tuple[Photo, ...]]
+"""Index of a shard of the store, and its photos."""
+
+
 def extract(
     split: DataSplit,
     forward: Forward,
@@ -48,6 +64,8 @@ def extract(
     dtype: str = DEFAULT_DTYPE,
     shard_size: int = DEFAULT_SHARD_SIZE,
     execution: Execution = Execution(),
+    placement: Placement = Placement(),
+    job: Job | None = None,
     sources: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> StageReport:
@@ -56,6 +74,9 @@ def extract(
     Memory: one shard of features in the store's dtype, twice while it is written, and the views of
     one more batch than there are workers. It does not grow with the number of photos.
 
+    Of several processes, each with its share of the shards, the one that finds all of them written
+    writes the manifest; it does not matter if two do.
+
     Args:
         split: Photos and labels.
         forward: Classifier and scales; scale 1 must be among them.
@@ -63,6 +84,8 @@ def extract(
         dtype: ``float16``, ``bfloat16`` or ``float32``.
         shard_size: Photos a shard.
         execution: Batch size and workers; the device is the classifier's own.
+        placement: Engine, processes, and this process's share.
+        job: What other processes open; it may be None where the shards are done here.
         sources: Stored in the manifest.
         progress: Told after every batch.
 
@@ -73,36 +96,54 @@ def extract(
         raise LpcamError(f"scales {list(forward.scales)} lack 1, the scale the features come from: add it")
     if shard_size < 1:
         raise LpcamError(f"shard size is {shard_size}: choose 1 or more")
-    started, before = time.perf_counter(), forward.seconds
+    started = time.perf_counter()
     description = describe(split, forward, dtype)
     if is_complete(folder, description):
         return StageReport(0, len(split.photos), (), time.perf_counter() - started, 0.0, split.notices)
-    shards = [split.photos[first : first + shard_size] for first in range(0, len(split.photos), shard_size)]
-    failures: list[Failure] = []
-    done = skipped = 0
-    for index, photos in enumerate(shards):
-        names = [photo.name for photo in photos]
-        before_shard = index * shard_size
-        progress("extract-features", before_shard, len(split.photos))
-        if shard_is_complete(folder, index, description, names):
-            skipped += len(photos)
-            continue
-        extracted, failed = _extract_shard(
-            photos,
-            forward,
-            dtype,
-            execution,
-            _counted_on(progress, before_shard, len(split.photos)),
-        )
-        write_shard(folder, index, extracted, failed, description, names)
-        release_memory()
-        failures += failed
-        done += len(extracted)
-    progress("extract-features", len(split.photos), len(split.photos))
-    write_manifest(folder, description, len(shards), forward.classifier.class_weights, sources or {})
-    return StageReport(
-        done, skipped, tuple(failures), time.perf_counter() - started, forward.seconds - before, split.notices
+    sweep(folder)
+    shards = shards_of(split.photos, shard_size)
+    mine = placement.share().of(shards)
+    reports = map_shards(
+        job,
+        mine,
+        [len(photos) for _, photos in mine],
+        placement,
+        device=execution.device,
+        here=lambda shard, tick: extract_shard(shard, forward, folder, description, execution, tick),
+        stage="extract-features",
+        progress=progress,
     )
+    notices = split.notices
+    missing = 0 if placement.share().is_all else _missing(folder, description, shards)
+    if missing:
+        notices = (
+            *notices,
+            f"{missing} of {len(shards)} shards are with other processes; the last writes the manifest",
+        )
+    else:
+        write_manifest(folder, description, len(shards), forward.classifier.class_weights, sources or {})
+    return replace(StageReport.merged(reports, time.perf_counter() - started), notices=notices)
+
+
+def shards_of(photos: Sequence[Photo], shard_size: int = DEFAULT_SHARD_SIZE) -> list[Shard]:
+    """Return the shards of a list of photos; they depend on nothing else."""
+    firsts = range(0, len(photos), shard_size)
+    return [(index, tuple(photos[first : first + shard_size])) for index, first in enumerate(firsts)]
+
+
+def extract_shard(
+    shard: Shard, forward: Forward, folder: Path, description: Description, execution: Execution, tick: Tick
+) -> StageReport:
+    """Write one shard of the store, unless it is complete."""
+    started, before = time.perf_counter(), forward.seconds
+    index, photos = shard
+    names = [photo.name for photo in photos]
+    if shard_is_complete(folder, index, description, names):
+        return StageReport(0, len(photos), (), 0.0, 0.0)
+    extracted, failures = _extract_photos(photos, forward, description.dtype, execution, tick)
+    write_shard(folder, index, extracted, failures, description, names)
+    release_memory()
+    return StageReport(len(extracted), 0, tuple(failures), time.perf_counter() - started, forward.seconds - before)
 
 
 @torch.inference_mode()
@@ -135,8 +176,8 @@ def _grid_cam(maps: Sequence[Tensor], size: tuple[int, int], features: Tensor) -
     return F.interpolate(high_res[None], grid, mode="nearest")[0].cpu()
 
 
-def _extract_shard(
-    photos: Sequence[Photo], forward: Forward, dtype: str, execution: Execution, counted: Callable[[int], None]
+def _extract_photos(
+    photos: Sequence[Photo], forward: Forward, dtype: str, execution: Execution, tick: Tick
 ) -> tuple[list[PhotoFeatures], list[Failure]]:
     extracted: dict[str, PhotoFeatures] = {}
     failures: list[Failure] = []
@@ -145,12 +186,14 @@ def _extract_shard(
             failures.append(loaded)
         else:
             extracted |= {entry.name: _stored(entry, dtype) for entry in photo_features(forward, loaded)}
-        counted(len(extracted) + len(failures))
+        tick(len(extracted) + len(failures))
     return [extracted[photo.name] for photo in photos if photo.name in extracted], failures
 
 
-def _counted_on(progress: Progress, first: int, total: int) -> Callable[[int], None]:
-    return lambda done: progress("extract-features", first + done, total)
+def _missing(folder: Path, description: Description, shards: Sequence[Shard]) -> int:
+    return sum(
+        not shard_is_written(folder, index, description, [photo.name for photo in photos]) for index, photos in shards
+    )
 
 
 def _stored(entry: PhotoFeatures, dtype: str) -> PhotoFeatures:

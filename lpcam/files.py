@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lpcam.errors import LpcamError
+
+_PARTIAL = ".partial"
+_HOUR = 3600.0
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a neighbour of ``path``, then rename it into place.
 
     A reader sees the old file or the new one, never a half; on an error the partial file is removed
-    and the old one stays.
+    and the old one stays. Processes that write the same file at once do not disturb each other: the
+    partial file has a name of its own, and the last rename stays.
 
     Args:
         path: The file to be made; its folder is created.
@@ -30,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     >>> target.read_text()
     'whole'
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{_PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
@@ -42,6 +49,28 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         ) from error
     finally:
         _remove_quietly(partial)
+
+
+def sweep(folder: Path) -> None:
+    """Remove partial files of processes that were killed: those of an hour ago, for a write takes seconds."""
+    for path in folder.glob(f"*{_PARTIAL}") if folder.is_dir() else ():
+        try:
+            if time.time() - path.stat().st_mtime > _HOUR:
+                path.unlink()
+        except OSError:  # another process was first
+            continue
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` while several processes read, change and write the same file.
+
+    Where the system or the file system has no locks nothing is locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        _lock(file.fileno())
+        yield
 
 
 def write_json(path: Path, value: object) -> None:
@@ -69,6 +98,15 @@ def read_json(path: Path, *, repair: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise LpcamError(f"{path} is not a JSON object: {repair}")
     return value
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        return
 
 
 def _write_text(path: Path, text: str) -> None:

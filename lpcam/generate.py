@@ -17,6 +17,7 @@ from lpcam.views import merge_scales
 Sink = Callable[[str, ActivationMaps], None]
 """``sink(name, maps)`` keeps the maps of one photo; called from one thread, one call at a time."""
 
+SHARD_SIZE = 32
 _PHOTOS_BETWEEN_RELEASES = 32
 
 
@@ -26,18 +27,22 @@ def generate(
     methods: Mapping[str, Method],
     sinks: Mapping[str, Sink],
     *,
+    is_waiting: Callable[[Photo], bool] = lambda _: True,
     execution: Execution = Execution(),
     progress: Progress = silent,
 ) -> StageReport:
     """Make the activation maps of photos and hand them to the sinks.
 
-    Reading and resizing of the next photos, the forward passes, and the sinks overlap.
+    Reading and resizing of the next photos, the forward passes, and the sinks overlap. Which photos share a batch
+    depends on the photos alone: a batch stays within `SHARD_SIZE` photos of the list, and one with a photo that is
+    waiting is done whole, so that a run that goes on and a run on many machines end with the same bytes.
 
     Args:
-        photos: In any order; each is independent of the others.
+        photos: Shards of `SHARD_SIZE` photos one after the other, the last may be shorter.
         forward: Classifier and scales.
         methods: By name; all work on the same features.
         sinks: By the name of the method they belong to.
+        is_waiting: Whether a photo has no maps yet.
         execution: Batch size and workers; the device is the classifier's own.
         progress: Told after every photo.
 
@@ -45,12 +50,14 @@ def generate(
         The report; a notice counts the maps that are zero everywhere.
     """
     started, before = time.perf_counter(), forward.seconds
+    batches = _batches(photos, execution.batch_size, is_waiting)
+    planned = sum(len(batch) for batch in batches)
     failures: list[Failure] = []
     done = 0
     empty: dict[str, int] = dict.fromkeys(methods, 0)
     with ThreadPoolExecutor(1, thread_name_prefix="lpcam-write") as writer:
         pending: deque[Future[None]] = deque()
-        for loaded in load_ahead(forward.load, plan_batches(photos, execution.batch_size), execution.workers):
+        for loaded in load_ahead(forward.load, batches, execution.workers):
             if isinstance(loaded, Failure):
                 failures.append(loaded)
                 continue
@@ -62,10 +69,15 @@ def generate(
             _settle(pending, most=4 * len(methods) * execution.batch_size)
             if done % _PHOTOS_BETWEEN_RELEASES < len(loaded.photos):
                 release_memory()
-            progress("generate", done + len(failures), len(photos))
+            progress("generate", done + len(failures), planned)
         _settle(pending, most=0)
     seconds = time.perf_counter() - started
-    return StageReport(done, 0, tuple(failures), seconds, forward.seconds - before, _notices(empty))
+    return StageReport(done, 0, tuple(failures), seconds, forward.seconds - before, empty_notices(empty), empty)
+
+
+def empty_notices(empty: Mapping[str, int]) -> tuple[str, ...]:
+    """Return what a user should know of maps that are zero everywhere, counted by method."""
+    return tuple(f"{count} maps of {name} are zero everywhere" for name, count in empty.items() if count)
 
 
 @torch.inference_mode()
@@ -108,5 +120,10 @@ def _count_empty(maps: Sequence[ActivationMaps]) -> int:
     return sum(int((entry.strided.amax(dim=(1, 2)) == 0).sum()) for entry in maps if entry.labels)
 
 
-def _notices(empty: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(f"{count} maps of {name} are zero everywhere" for name, count in empty.items() if count)
+def _batches(photos: Sequence[Photo], batch_size: int, is_waiting: Callable[[Photo], bool]) -> list[tuple[Photo, ...]]:
+    return [
+        batch
+        for first in range(0, len(photos), SHARD_SIZE)
+        for batch in plan_batches(photos[first : first + SHARD_SIZE], batch_size)
+        if any(is_waiting(photo) for photo in batch)
+    ]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,8 +101,9 @@ class StageReport:
         skipped: Photos that were complete before.
         failures: Photos that could not be processed.
         seconds: Wall time of the stage.
-        backbone_seconds: Part of it spent in the classifier's forward passes.
+        backbone_seconds: Part of it spent in the classifier's forward passes, summed over processes.
         notices: What a user should know, one line each.
+        empty_maps: By method, the maps that are zero everywhere.
     """
 
     images: int
@@ -111,6 +112,23 @@ class StageReport:
     seconds: float
     backbone_seconds: float
     notices: tuple[str, ...] = ()
+    empty_maps: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def merged(cls, reports: Sequence[StageReport], seconds: float) -> StageReport:
+        """Return what the shards of a stage did together, in that wall time; notices are left out."""
+        empty: dict[str, int] = {}
+        for report in reports:
+            for name, count in report.empty_maps.items():
+                empty[name] = empty.get(name, 0) + count
+        return cls(
+            sum(report.images for report in reports),
+            sum(report.skipped for report in reports),
+            tuple(failure for report in reports for failure in report.failures),
+            seconds,
+            sum(report.backbone_seconds for report in reports),
+            empty_maps=empty,
+        )
 
     def as_json(self) -> dict[str, object]:
         """Return the object that ``--json`` prints."""

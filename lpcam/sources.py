@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lpcam.datasets import open_split
+from lpcam.errors import LpcamError
 from lpcam.records import DataSplit
 
 if TYPE_CHECKING:
@@ -86,6 +87,20 @@ class ClassifierSource:
             head=self.head,
             device=device,
         )
+
+    def load_again(self, num_classes: int, device: str, sha256: str) -> Classifier:
+        """Load the classifier whose identity is known.
+
+        Raises:
+            LpcamError: the checkpoint holds other weights now.
+        """
+        net = self.load(num_classes, device)
+        if net.sha256 != sha256:
+            raise LpcamError(
+                f"{self.weights} holds other weights than the features were extracted with: "
+                "put the old file back, or run 'lpcam extract-features --overwrite'"
+            )
+        return net
 
     def as_json(self) -> dict[str, Any]:
         """Return absolute paths and names."""

@@ -153,14 +153,15 @@ def write_shard(
     write_atomically(folder / shard_name(index), lambda partial: save_file(tensors, partial, metadata))
 
 
+def shard_is_written(folder: Path, index: int, description: Description, names: Sequence[str]) -> bool:
+    """Return whether a shard is there: whole, of this description, of exactly these photos."""
+    return _written_header(folder, index, description, names) is not None
+
+
 def shard_is_complete(folder: Path, index: int, description: Description, names: Sequence[str]) -> bool:
-    """Return whether a shard needs no work: whole, of this description, of exactly these photos, no failures."""
-    try:
-        header = _shard_header(folder / shard_name(index))
-    except LpcamError:
-        return False
-    same = header["fingerprint"] == description.fingerprint and header["names"] == list(names)
-    return bool(same and not header["failures"])
+    """Return whether a shard needs no work: it is written, and no photo failed."""
+    header = _written_header(folder, index, description, names)
+    return header is not None and not header["failures"]
 
 
 def write_manifest(
@@ -177,7 +178,7 @@ def write_manifest(
     """
     files = [shard_name(index) for index in range(shards)]
     for path in set(shard_files(folder)) - {folder / name for name in files}:
-        path.unlink()
+        path.unlink(missing_ok=True)
     tensors = {"class_weights": class_weights.cpu().contiguous()}
     write_atomically(folder / CLASS_WEIGHTS, lambda partial: save_file(tensors, partial))
     write_json(
@@ -213,6 +214,12 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         LpcamError: it is missing (the store is not complete), damaged or of another version.
     """
+    written = len(shard_files(folder))
+    if written and not (folder / "manifest.json").exists():
+        raise LpcamError(
+            f"{folder} has {written} shards and no manifest yet: wait for the processes that still extract, or, "
+            "if none is running, run 'lpcam extract-features' again to complete it"
+        )
     value = read_json(folder / "manifest.json", repair=REPAIR)
     if value.get("schema") != SCHEMA:
         raise LpcamError(
@@ -308,6 +315,15 @@ class FeatureStore:
         if path.stat().st_size != size or header["fingerprint"] != self.manifest.description.fingerprint:
             raise LpcamError(f"{path} does not belong to its manifest: {REPAIR}")
         return header
+
+
+def _written_header(folder: Path, index: int, description: Description, names: Sequence[str]) -> dict[str, Any] | None:
+    try:
+        header = _shard_header(folder / shard_name(index))
+    except LpcamError:
+        return None
+    same = header["fingerprint"] == description.fingerprint and header["names"] == list(names)
+    return header if same else None
 
 
 def _fingerprint_or_none(path: Path) -> str | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lpcam.errors import LpcamError
-from lpcam.files import read_json, write_atomically, write_json
+from lpcam.files import locked, read_json, write_atomically, write_json
 from lpcam.records import Failure
 
 DEFAULT = Path("lpcam_work")
 SEED_RECORD = ".lpcam-seeds.json"
+SEED_LOCK = ".lpcam-seeds.lock"
 
 
 class Workspace:
@@ -51,12 +53,26 @@ class Workspace:
         """File of a method's scores."""
         return self.root / "evaluation" / f"{method}.json"
 
-    def record_failures(self, stage: str, failures: tuple[Failure, ...]) -> None:
-        """Replace what ``failures.jsonl`` says of a stage, and leave the other stages' lines."""
-        others = [line for line in self._failure_lines() if json.loads(line)["stage"] != stage]
-        lines = others + [json.dumps({"stage": stage, **asdict(failure)}, ensure_ascii=False) for failure in failures]
-        if lines or self.failures.exists():
-            text = "".join(f"{line}\n" for line in lines)
+    def record_failures(self, stage: str, failures: tuple[Failure, ...], names: Collection[str] | None = None) -> None:
+        """Replace what ``failures.jsonl`` says of a stage, and leave the other stages' lines.
+
+        Args:
+            stage: Name of the command.
+            failures: Of the photos in ``names``.
+            names: The photos a process was answerable for, so that what other processes said of theirs stays; None
+                for all of the stage.
+        """
+        if not failures and not self.failures.exists():
+            return
+        with locked(self.root / ".lpcam-failures.lock"):
+            found = [json.loads(line) for line in self._failure_lines()]
+            others = [entry for entry in found if entry["stage"] != stage]
+            kept = [
+                entry for entry in found if entry["stage"] == stage and names is not None and entry["name"] not in names
+            ]
+            mine = kept + [{"stage": stage, **asdict(failure)} for failure in failures]
+            entries = others + sorted(mine, key=lambda entry: str(entry["name"]))
+            text = "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries)
             write_atomically(self.failures, lambda partial: _write(partial, text))
 
     def _failure_lines(self) -> list[str]:
@@ -80,17 +96,23 @@ def claim_seeds(folder: Path, made_by: dict[str, Any], split: str, photos: str, 
     Raises:
         LpcamError: the folder holds seeds of another run, or files lpcam did not write.
     """
+    with locked(folder / SEED_LOCK):  # several processes of one run claim at once
+        _claim(folder, made_by, split, photos, overwrite)
+
+
+def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, overwrite: bool) -> None:
+    there = _seeds(folder)  # before the record: who reads no record must not see the seeds that followed it
     record = {} if overwrite else _seed_record(folder)
     splits = record.get("splits", {})
     same = record.get("made_by") == made_by and splits.get(split, photos) == photos
     if same and split in splits:
         return
-    if not same and _seeds(folder) and not overwrite:
+    if not same and there and not overwrite:
         raise LpcamError(
             f"{folder} holds seeds made with other prototypes, weights, scales or photos, or by another tool: "
             "add --overwrite to replace them, or choose another --out or --workspace"
         )
-    for path in _seeds(folder) if overwrite else ():
+    for path in there if overwrite else ():
         path.unlink()
     write_json(folder / SEED_RECORD, {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}})
 

@@ -24,6 +24,7 @@ ORDER = (  # a room imports only from rooms further left
     "prototypes",
     "store",
     "forward",
+    "engines",
     "extract",
     "generate",
     "refiners",

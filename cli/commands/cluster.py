@@ -12,9 +12,11 @@ from ..options import (
     device_option,
     json_option,
     overwrite_option,
+    placement_options,
     profile_options,
     seed_option,
     take,
+    take_placement,
     take_profile,
     workspace_option,
 )
@@ -25,8 +27,9 @@ from ..rendering import print_clusters, print_json
 @click.command("cluster")
 @workspace_option
 @profile_options
-@click.option("--engine", help="k-means engine: faiss, torch or auto. [default: auto]")
+@click.option("--kmeans", help="k-means engine: faiss, torch or auto. [default: auto]")
 @device_option
+@placement_options
 @seed_option
 @overwrite_option
 @json_option
@@ -46,8 +49,9 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
         report = corridor.cluster(
             workspace,
             profile=take_profile(options),
+            placement=take_placement(options),
             progress=progress,
-            **take(options, "engine", "device", "seed", "overwrite"),
+            **take(options, "kmeans", "device", "seed", "overwrite"),
         )
     if as_json:
         print_json(report.as_json())

@@ -16,11 +16,13 @@ from ..options import (
     idle_seed_option,
     json_option,
     overwrite_option,
+    placement_options,
     scales_option,
     take,
     take_classifier_source,
     take_data_source,
     take_execution,
+    take_placement,
     workspace_option,
 )
 from ..progress import shown_progress
@@ -35,6 +37,7 @@ from ..rendering import exit_for, print_json, print_stage
 @dtype_option
 @click.option("--shard-size", type=int, help="Photos a file of the store. [default: 32]")
 @execution_options
+@placement_options
 @idle_seed_option
 @overwrite_option
 @json_option
@@ -56,6 +59,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             take_data_source(options),
             take_classifier_source(options),
             execution=take_execution(options),
+            placement=take_placement(options),
             progress=progress,
             **take(options, "scales", "dtype", "shard_size", "overwrite"),
         )

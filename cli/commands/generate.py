@@ -16,11 +16,13 @@ from ..options import (
     json_option,
     methods_option,
     overwrite_option,
+    placement_options,
     refiner_option,
     scales_option,
     take,
     take_data_source,
     take_execution,
+    take_placement,
     workspace_option,
 )
 from ..progress import shown_progress
@@ -35,6 +37,7 @@ from ..rendering import exit_for, print_json, print_stage
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
 @data_options(required=False)
 @execution_options
+@placement_options
 @idle_seed_option
 @overwrite_option
 @json_option
@@ -57,6 +60,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             workspace,
             data=take_data_source(options),
             execution=take_execution(options),
+            placement=take_placement(options),
             progress=progress,
             **take(options, "methods", "refiner", "scales", "out", "split", "overwrite"),
         )

@@ -16,6 +16,7 @@ from ..options import (
     json_option,
     methods_option,
     overwrite_option,
+    placement_options,
     profile_options,
     refiner_option,
     scales_option,
@@ -24,6 +25,7 @@ from ..options import (
     take_classifier_source,
     take_data_source,
     take_execution,
+    take_placement,
     take_profile,
     workspace_option,
 )
@@ -41,6 +43,7 @@ from ..rendering import exit_for, print_clusters, print_json, print_scores, prin
 @dtype_option
 @profile_options
 @execution_options
+@placement_options
 @seed_option
 @overwrite_option
 @json_option
@@ -62,6 +65,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             take_classifier_source(options),
             profile=take_profile(options),
             execution=take_execution(options),
+            placement=take_placement(options),
             progress=progress,
             **take(options, "methods", "refiner", "scales", "dtype", "seed", "overwrite"),
         )

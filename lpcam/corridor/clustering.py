@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lpcam.engines import Placement, Runner, Tick, map_shards
 from lpcam.errors import LpcamError, unknown
 from lpcam.forward import resolve_device
 from lpcam.kmeans import ENGINES
 from lpcam.profiles import Profile
-from lpcam.prototypes import Gather, Prototypes, Provenance, build_prototypes, derived_seed, split_positions
+from lpcam.prototypes import Centres, Gather, Prototypes, Provenance, build_class, derived_seed, split_positions
 from lpcam.records import Progress, silent
 from lpcam.store import FeatureStore, StoredPhoto
 from lpcam.workspace import Workspace
@@ -47,8 +49,9 @@ def cluster(
     *,
     profile: Profile = Profile(),
     seed: int = 0,
-    engine: str = "auto",
+    kmeans: str = "auto",
     device: str = "auto",
+    placement: Placement = Placement(),
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> ClusterReport:
@@ -58,27 +61,72 @@ def cluster(
         workspace: Of the run.
         profile: Hyper-parameters, see `lpcam.profiles.get_profile`.
         seed: Of the k-means starts and of the image draw.
-        engine: ``faiss``, ``torch`` or ``auto``.
+        kmeans: Engine of the k-means: ``faiss``, ``torch`` or ``auto``.
         device: Where the torch engine clusters.
+        placement: Engine and processes; the classes are what is divided. A share is refused.
         overwrite: Replace other prototypes.
         progress: Told as the work goes on.
 
     Raises:
         LpcamError: there are no features, an option cannot be used, or the workspace holds other prototypes.
     """
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
+    if kmeans not in ENGINES:
+        raise unknown("k-means engine", kmeans, ENGINES)
+    placement.refuse_shard(
+        "lpcam cluster", "run it once, when all features are there; --processes or --engine ray divide the classes"
+    )
     started = time.perf_counter()
     store = FeatureStore(workspace.features)
     provenance = _provenance(store, profile, seed)
     if workspace.prototypes.exists() and not overwrite:
         prototypes = _same_prototypes(workspace.prototypes, provenance)
     else:
-        gather = _gatherer(store, profile, seed, resolve_device(device))
-        prototypes = build_prototypes(gather, store.class_weights(), provenance, engine=engine, progress=progress)
+        job = ClusterJob(workspace.features.resolve(), profile, seed, kmeans)
+        labels = range(len(provenance.classes))
+        centres = map_shards(
+            job,
+            labels,
+            [1] * len(labels),
+            placement,
+            device=device,
+            here=job.of(store, resolve_device(device)),
+            stage="cluster",
+            progress=progress,
+        )
+        prototypes = Prototypes(tuple(centres), provenance)
         prototypes.save(workspace.prototypes)
     counts = {name: centres.counts() for name, centres in zip(provenance.classes, prototypes.centres, strict=True)}
     return ClusterReport(counts, time.perf_counter() - started, _class_notices(counts))
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """What another process needs to know to cluster classes.
+
+    Attributes:
+        features: Folder of the store.
+        profile: Hyper-parameters.
+        seed: Of the data set; each class derives its own.
+        kmeans: Engine of the k-means.
+    """
+
+    features: Path
+    profile: Profile
+    seed: int
+    kmeans: str
+
+    def open(self, device: str) -> Runner:
+        """Open the store and return the function that builds the centres of a class."""
+        return self.of(FeatureStore(self.features), resolve_device(device))
+
+    def of(self, store: FeatureStore, device: str) -> Runner:
+        """Return the function that builds the centres of a class from a store that is open."""
+        gather, weights = _gatherer(store, self.profile, self.seed, device), store.class_weights()
+
+        def build(label: int, tick: Tick) -> Centres:
+            return build_class(partial(gather, label), weights, label, self.profile, seed=self.seed, engine=self.kmeans)
+
+        return build
 
 
 def _provenance(store: FeatureStore, profile: Profile, seed: int) -> Provenance:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from lpcam.backbones.classifier import Classifier
+from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
-from lpcam.forward import Forward, resolve_device
-from lpcam.generate import Sink
+from lpcam.extract import shards_of
+from lpcam.files import sweep
+from lpcam.forward import Forward
+from lpcam.generate import SHARD_SIZE, Sink, empty_notices
 from lpcam.generate import generate as generate_maps
 from lpcam.methods import Method
 from lpcam.methods.cam import Cam
@@ -21,7 +25,7 @@ from lpcam.prototypes import Prototypes
 from lpcam.records import DataSplit, Execution, Photo, Progress, StageReport, silent
 from lpcam.refiners import DEFAULT_REFINER, Refiner, get_refiner
 from lpcam.sources import ClassifierSource, DataSource
-from lpcam.store import Manifest, read_manifest
+from lpcam.store import Description, read_manifest
 from lpcam.views import check_scales
 from lpcam.workspace import Workspace, claim_seeds
 
@@ -46,6 +50,7 @@ def generate(
     data: DataSource | None = None,
     split: str | None = None,
     execution: Execution = Execution(),
+    placement: Placement = Placement(),
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> StageReport:
@@ -60,6 +65,7 @@ def generate(
         data: Other photos than the prototypes came from.
         split: Another split of the same data set.
         execution: Device, batch size, workers.
+        placement: Engine, processes, and this process's share of the photos.
         overwrite: Replace seeds of another run.
         progress: Told as the work goes on.
 
@@ -67,30 +73,109 @@ def generate(
         LpcamError: features or prototypes are missing or do not belong to the classifier, or an option cannot be
             used.
     """
-    writer = get_refiner(refiner)
+    placement.refuse_overwrite(overwrite, out or workspace.root / "seeds")
     manifest = read_manifest(workspace.features)
     source = data or DataSource.from_json(manifest.sources["data"])
     photos = source.with_split(split).open()
     _check_classes(photos, manifest.description.classes)
-    net = _same_classifier(manifest, resolve_device(execution.device))
-    forward = Forward(net, check_scales(scales or manifest.description.scales))
-    used = _PrototypesOnce(workspace.prototypes, net, manifest.description.fingerprint)
-    chosen = {name: _method(name, net.class_weights, used) for name in dict.fromkeys(methods)}
-    folders = {name: _seed_folder(workspace, name, refiner, out, len(chosen)) for name in chosen}
-    for name, folder in folders.items():
-        made_by = _made_by(name, refiner, forward, photos, used)
-        claim_seeds(folder, made_by, photos.split, photos.fingerprint, overwrite=overwrite)
-    waiting = [photo for photo in photos.photos if not _has_seeds(photo, folders, writer)]
-    report = generate_maps(
-        waiting,
-        forward,
-        chosen,
-        {name: _sink(writer, folder) for name, folder in folders.items()},
+    names = tuple(dict.fromkeys(methods))
+    here = runs_here(placement, execution.device)
+    job = GenerationJob(
+        classifier=ClassifierSource.from_json(manifest.sources["classifier"]),
+        description=manifest.description,
+        prototypes=workspace.prototypes.resolve(),
+        folders={name: _seed_folder(workspace, name, refiner, out, len(names)).resolve() for name in names},
+        refiner=refiner,
+        scales=check_scales(scales or manifest.description.scales),
         execution=execution,
+    )
+    opened = _Opened(job, own_device(placement, execution.device) if here else "cpu")
+    for name, folder in job.folders.items():
+        made_by = _made_by(name, refiner, opened.forward, photos, opened.prototypes)
+        claim_seeds(folder, made_by, photos.split, photos.fingerprint, overwrite=overwrite)
+        sweep(folder)
+    mine = [of for _, of in placement.share().of(shards_of(photos.photos, SHARD_SIZE))]
+    left = [sum(map(job.is_waiting, of)) for of in mine]
+    waiting = [(of, count) for of, count in zip(mine, left, strict=True) if count]
+    if here:  # one pipeline over all of them: the next photos are read across shards
+        waiting = [(tuple(photo for of, _ in waiting for photo in of), sum(left))] if waiting else []
+    started = time.perf_counter()
+    reports = map_shards(
+        job,
+        [of for of, _ in waiting],
+        [count for _, count in waiting],
+        placement,
+        device=execution.device,
+        here=opened.run,
+        stage="generate",
         progress=progress,
     )
-    workspace.record_failures("generate", report.failures)
-    return replace(report, skipped=len(photos.photos) - len(waiting), notices=(*photos.notices, *report.notices))
+    report = StageReport.merged(reports, time.perf_counter() - started)
+    workspace.record_failures("generate", report.failures, {photo.name for of in mine for photo in of})
+    skipped = sum(map(len, mine)) - report.images - len(report.failures)
+    return replace(report, skipped=skipped, notices=(*photos.notices, *empty_notices(report.empty_maps)))
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """What another process needs to know to write seeds.
+
+    Attributes:
+        classifier: Where the classifier comes from.
+        description: What the features are that the prototypes were made from.
+        prototypes: The prototype file.
+        folders: Of the seeds, by method.
+        refiner: Family whose format is written.
+        scales: Of the views.
+        execution: Batch size and workers.
+    """
+
+    classifier: ClassifierSource
+    description: Description
+    prototypes: Path
+    folders: dict[str, Path]
+    refiner: str
+    scales: tuple[float, ...]
+    execution: Execution
+
+    def open(self, device: str) -> Runner:
+        """Load classifier and prototypes and return the function that writes the seeds of a shard."""
+        return _Opened(self, device).run
+
+    def is_waiting(self, photo: Photo) -> bool:
+        """Return whether seeds of a photo are missing."""
+        refiner = get_refiner(self.refiner)
+        return not all(refiner.path(folder, photo.name).is_file() for folder in self.folders.values())
+
+
+class _Opened:
+    """A job with its classifier on a device.
+
+    Attributes:
+        forward: Classifier and scales.
+        prototypes: Loads and checks the prototype file when it is first called.
+    """
+
+    def __init__(self, job: GenerationJob, device: str) -> None:
+        self._job = job
+        net = job.classifier.load_again(len(job.description.classes), device, job.description.weights_sha256)
+        self.forward = Forward(net, job.scales)
+        self.prototypes = _PrototypesOnce(job.prototypes, net, job.description.fingerprint)
+        self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
+        writer = get_refiner(job.refiner)
+        self._sinks = {name: _sink(writer, folder) for name, folder in job.folders.items()}
+
+    def run(self, photos: tuple[Photo, ...], tick: Tick) -> StageReport:
+        """Write the seeds of the photos that have none."""
+        return generate_maps(
+            photos,
+            self.forward,
+            self._methods,
+            self._sinks,
+            is_waiting=self._job.is_waiting,
+            execution=self._job.execution,
+            progress=lambda _stage, done, _total: tick(done),
+        )
 
 
 class _PrototypesOnce:
@@ -117,17 +202,6 @@ class _PrototypesOnce:
                 f"{self._path} was made from other features than the workspace's: run 'lpcam cluster --overwrite'"
             )
         return loaded
-
-
-def _same_classifier(manifest: Manifest, device: str) -> Classifier:
-    source = ClassifierSource.from_json(manifest.sources["classifier"])
-    net = source.load(len(manifest.description.classes), device)
-    if net.sha256 != manifest.description.weights_sha256:
-        raise LpcamError(
-            f"{source.weights} holds other weights than the features were extracted with: "
-            "put the old file back, or run 'lpcam extract-features --overwrite'"
-        )
-    return net
 
 
 def _check_classes(split: DataSplit, classes: tuple[str, ...]) -> None:
@@ -165,10 +239,6 @@ def _made_by(
         "dataset": split.dataset,
         "classes": list(split.classes),
     }
-
-
-def _has_seeds(photo: Photo, folders: dict[str, Path], refiner: Refiner) -> bool:
-    return all(refiner.path(folder, photo.name).is_file() for folder in folders.values())
 
 
 def _sink(refiner: Refiner, folder: Path) -> Sink:

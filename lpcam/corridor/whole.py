@@ -10,6 +10,7 @@ from lpcam.corridor.clustering import ClusterReport, cluster
 from lpcam.corridor.extraction import extract_features
 from lpcam.corridor.generation import DEFAULT_METHOD, generate
 from lpcam.corridor.scoring import EvaluationReport, evaluate
+from lpcam.engines import Placement
 from lpcam.extract import DEFAULT_DTYPE
 from lpcam.profiles import Profile
 from lpcam.records import Execution, Progress, StageReport, silent
@@ -57,6 +58,7 @@ def run(
     dtype: str = DEFAULT_DTYPE,
     seed: int = 0,
     execution: Execution = Execution(),
+    placement: Placement = Placement(),
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> RunReport:
@@ -73,12 +75,16 @@ def run(
         dtype: Of the stored features.
         seed: Of the clustering.
         execution: Device, batch size, workers.
+        placement: Engine and processes of every stage. A share is refused.
         overwrite: Replace what belongs to another run.
         progress: Told as the work goes on.
 
     Raises:
         LpcamError: as the stages.
     """
+    placement.refuse_shard(
+        "lpcam run", "give it to extract-features, run cluster once, and give it to generate, as docs/scale.md shows"
+    )
     extracted = extract_features(
         workspace,
         data,
@@ -86,6 +92,7 @@ def run(
         scales=scales,
         dtype=dtype,
         execution=execution,
+        placement=placement,
         overwrite=overwrite,
         progress=progress,
     )
@@ -94,11 +101,18 @@ def run(
         profile=profile,
         seed=seed,
         device=execution.device,
+        placement=placement,
         overwrite=overwrite,
         progress=progress,
     )
     generated = generate(
-        workspace, methods=methods, refiner=refiner, execution=execution, overwrite=overwrite, progress=progress
+        workspace,
+        methods=methods,
+        refiner=refiner,
+        execution=execution,
+        placement=placement,
+        overwrite=overwrite,
+        progress=progress,
     )
     scored = methods if any(photo.mask for photo in data.open().photos) else ()
     evaluated = tuple(evaluate(workspace, method=method, refiner=refiner, progress=progress) for method in scored)

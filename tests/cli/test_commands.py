@@ -223,7 +223,7 @@ def test_options_that_cannot_be_used(sources, tmp_path, option, value, what):
     ("arguments", "what"),
     [
         (["cluster", "--profile", "vocc"], "did you mean 'voc'"),
-        (["cluster", "--engine", "fais"], "did you mean 'faiss'"),
+        (["cluster", "--kmeans", "fais"], "did you mean 'faiss'"),
         (["cluster", "--tau", "2"], "tau is 2"),
         (["cluster", "--k", "0"], "k is 0"),
         (["generate", "--refiner", "irm"], "did you mean 'irn'"),

@@ -1,0 +1,179 @@
+"""Ray core actors: each opens the job once and is handed one shard after the other, on whatever machine it is."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lpcam.engines.placement import ATTEMPTS, Job, Placement, Runner, given_up, limit_threads
+from lpcam.errors import LpcamError
+
+
+def map_on_ray(
+    job: Job, shards: Sequence[Any], placement: Placement, device: str, done: Callable[[int], None]
+) -> list[Any]:
+    """Do the shards on Ray actors, a GPU each where the cluster has some; see `lpcam.engines.map_shards`.
+
+    A shard whose actor died goes to the next free one, three times at most, and a new actor is asked for. Files are
+    the only thing that leaves an actor beside a short report, so every machine must see the data and the workspace
+    under the same paths.
+    """
+    ray = _import_ray()
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(ray, placement.ray_address)
+    pool = None
+    try:
+        pool = _Actors(ray, job, shards, placement, device, done)
+        while len(pool.results) < len(shards):
+            pool.listen()
+        return [pool.results[index] for index in range(len(shards))]
+    finally:
+        if pool is not None:
+            pool.stop()
+        if ours:
+            ray.shutdown()
+
+
+class _Actors:
+    """The actors, what each is doing, and what is left."""
+
+    def __init__(
+        self,
+        ray: Any,
+        job: Job,
+        shards: Sequence[Any],
+        placement: Placement,
+        device: str,
+        done: Callable[[int], None],
+    ) -> None:
+        self._ray, self._shards, self._done = ray, shards, done
+        self._waiting = deque(range(len(shards)))
+        self._begun: Counter[int] = Counter()
+        self._failed_starts = 0
+        self._idle: list[Any] = []
+        self._alive: set[Any] = set()
+        self._running: dict[Any, tuple[Any, int | None]] = {}
+        self.results: dict[int, Any] = {}
+        count, cpus, gpus = _resources(ray, placement, device)
+        self._arguments = (pickle.dumps(job), "cuda" if gpus else "cpu", placement.threads or cpus)
+        self._actor = ray.remote(_Worker).options(num_cpus=cpus, num_gpus=gpus, scheduling_strategy="SPREAD")
+        for _ in range(min(count, len(shards))):
+            self._hire()
+
+    def listen(self) -> None:
+        """Wait for one actor and take what it says."""
+        (reference,), _ = self._ray.wait(list(self._running), num_returns=1)
+        actor, index = self._running.pop(reference)
+        errors = self._ray.exceptions
+        try:
+            kind, value = self._ray.get(reference)
+        except (
+            errors.RayActorError,
+            errors.WorkerCrashedError,
+            errors.OutOfMemoryError,
+            errors.ObjectLostError,
+        ) as lost:
+            self._replace(actor, index, lost)
+            return
+        if kind == "refused":
+            raise LpcamError(value)
+        if index is not None:
+            self.results[index] = value
+            self._done(index)
+        self._idle.append(actor)
+        self._hand_out()
+
+    def stop(self) -> None:
+        """End every actor."""
+        for actor in self._alive:
+            self._ray.kill(actor)
+
+    def _hire(self) -> None:
+        actor = self._actor.remote(*self._arguments)
+        self._alive.add(actor)
+        self._running[actor.ready.remote()] = (actor, None)
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._idle:
+            index, actor = self._waiting.popleft(), self._idle.pop()
+            self._begun[index] += 1
+            self._running[actor.run.remote(self._shards[index])] = (actor, index)
+
+    def _replace(self, actor: Any, index: int | None, lost: Exception) -> None:
+        self._alive.discard(actor)
+        why = type(lost).__name__
+        if index is None:
+            self._failed_starts += 1
+            if self._failed_starts >= ATTEMPTS:
+                raise LpcamError(
+                    f"Ray cannot start workers ({why}): is lpcam installed on every machine? See 'ray status'"
+                )
+        else:
+            if self._begun[index] >= ATTEMPTS:
+                raise given_up(ATTEMPTS, why)
+            self._waiting.appendleft(index)
+        self._hire()
+        self._hand_out()
+
+
+class _Worker:
+    """An actor."""
+
+    def __init__(self, job: bytes, device: str, threads: int) -> None:
+        limit_threads(threads)
+        self._job, self._device = job, device
+        self._run: Runner | None = None
+
+    def ready(self) -> tuple[str, None]:
+        """Say that the actor is there."""
+        return "ready", None
+
+    def run(self, shard: Any) -> tuple[str, Any]:
+        """Do one shard; an error that a user can fix is returned, so that it stays one line."""
+        try:
+            if self._run is None:
+                self._run = pickle.loads(self._job).open(self._device)  # noqa: S301
+            return "done", self._run(shard, _ignore)
+        except LpcamError as error:
+            return "refused", str(error)
+
+
+def _resources(ray: Any, placement: Placement, device: str) -> tuple[int, int, int]:
+    """Return actors, CPUs of each and GPUs of each."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    gpus = 0 if device == "cpu" else int(ray.cluster_resources().get("GPU", 0))
+    if device.startswith("cuda") and gpus == 0:
+        raise LpcamError(f"the Ray cluster has no GPU for --device {device}: leave the option out, or see 'ray status'")
+    count = placement.processes or gpus or max(1, len(nodes))
+    count = min(count, gpus) if gpus else count
+    smallest = min((int(node["CPU"]) for node in nodes), default=1)
+    a_node = math.ceil(count / max(1, len(nodes)))
+    return count, max(1, smallest // a_node), 1 if gpus else 0
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise LpcamError("Ray is not installed: pip install 'lpcam[ray]', or use --engine local") from error
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    alone = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **alone)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise LpcamError(
+            f"cannot reach a Ray cluster at '{address}' ({str(error).splitlines()[0]}): "
+            "start one with 'ray start --head', or leave --ray-address out"
+        ) from error
+
+
+def _ignore(done: int) -> None:
+    """An actor reports whole shards only."""

@@ -1,0 +1,192 @@
+"""corridor: the same bytes whatever the engine, the number of processes and of shards, and whoever dies on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from lpcam_cli.main import main
+
+from lpcam import corridor
+from lpcam.corridor import clustering, extraction, generation
+from lpcam.engines import Placement
+from lpcam.errors import LpcamError
+from lpcam.profiles import get_profile
+from lpcam.records import Execution
+from lpcam.workspace import Workspace
+from tests.conftest import make_voc
+from tests.dying import DiesOnce
+
+ROOT = Path(__file__).parents[2]
+SCALES = (1.0, 0.5)
+METHODS = ("cam", "lpcam")
+PROFILE = get_profile("voc", k=3, iterations=20)
+JOBS = ((extraction, "ExtractionJob"), (clustering, "ClusterJob"), (generation, "GenerationJob"))
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    """Six photos are three shards in every stage."""
+    monkeypatch.setattr(generation, "SHARD_SIZE", 2)
+
+
+def whole(folder: Path, data, classifier, placement: Placement) -> dict[str, bytes]:
+    workspace = Workspace(folder)
+    corridor.extract_features(workspace, data, classifier, scales=SCALES, shard_size=2, placement=placement)
+    corridor.cluster(workspace, profile=PROFILE, placement=placement)
+    corridor.generate(workspace, methods=METHODS, placement=placement)
+    return results(folder)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    kinds = ("*.safetensors", "*.json", "*.npy")
+    paths = sorted(path for kind in kinds for path in folder.rglob(kind))
+    assert len(paths) == 3 + 1 + 1 + 1 + 2 * (6 + 1)
+    assert not list(folder.rglob("*.partial"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def kill_a_worker_of_every_stage(monkeypatch, folder: Path) -> None:
+    for room, name in JOBS:
+        monkeypatch.setattr(room, name, _dying(getattr(room, name), folder / f"{name}.killed"))
+
+
+def _dying(kind, marker):
+    return lambda *given, **options: DiesOnce(kind(*given, **options), marker)
+
+
+@pytest.fixture
+def plain(tmp_path, data, classifier) -> dict[str, bytes]:
+    return whole(tmp_path / "plain", data, classifier, Placement(threads=1))
+
+
+def test_two_processes_one_of_them_killed_in_every_stage(tmp_path, data, classifier, plain, monkeypatch):
+    kill_a_worker_of_every_stage(monkeypatch, tmp_path)
+    assert whole(tmp_path / "two", data, classifier, Placement(processes=2, threads=1)) == plain
+    assert len(list(tmp_path.glob("*.killed"))) == 3
+
+
+@pytest.mark.ray
+def test_two_ray_actors_one_of_them_killed_in_every_stage(tmp_path, data, classifier, plain, monkeypatch):
+    ray = pytest.importorskip("ray")
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=100_000_000,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
+    try:
+        kill_a_worker_of_every_stage(monkeypatch, tmp_path)
+        placement = Placement(engine="ray", processes=2, threads=1)
+        assert whole(tmp_path / "two", data, classifier, placement) == plain
+    finally:
+        ray.shutdown()
+    assert len(list(tmp_path.glob("*.killed"))) == 3
+
+
+def lpcam(*arguments: object):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def sources(data, classifier) -> list[object]:
+    return [
+        *("--dataset", "voc", "--root", data.root, "--labels", data.labels, "--classes", data.classes),
+        *("--arch", "demo", "--weights", classifier.weights, "--scales", "1,.5", "--shard-size", 2),
+    ]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_shares_in_any_order_on_the_command_line(tmp_path, plain, sources, order):
+    folder = tmp_path / "shares"
+    for place, index in enumerate(order):
+        shard = ("--shard", f"{index}/3", "--threads", 1, "-w", folder)
+        result = lpcam("extract-features", *sources, *shard)
+        assert result.exit_code == 0, result.stderr
+        assert (folder / "features/manifest.json").exists() == (place == 2)
+        assert ("the last writes the manifest" in result.stderr) == (place < 2)
+        if place < 2:
+            early = lpcam("cluster", "--k", 3, "--iterations", 20, "-w", folder)
+            assert early.exit_code == 1
+            assert "no manifest yet: wait for the processes that still extract" in early.stderr
+    assert lpcam("cluster", "--k", 3, "--iterations", 20, "--threads", 1, "-w", folder).exit_code == 0
+    for index in order:
+        result = lpcam("generate", "--method", "cam,lpcam", "--shard", f"{index}/3", "--threads", 1, "-w", folder)
+        assert result.exit_code == 0, result.stderr
+    assert results(folder) == plain
+
+
+def test_a_share_that_is_done_is_done(tmp_path, plain, sources):
+    assert plain
+    again = lpcam("extract-features", *sources, "--shard", "1/3", "-w", tmp_path / "plain", "--json")
+    assert json.loads(again.stdout)["skipped"] == 6
+    again = lpcam("generate", "--method", "cam,lpcam", "--shard", "1/3", "-w", tmp_path / "plain", "--json")
+    assert (json.loads(again.stdout)["images"], json.loads(again.stdout)["skipped"]) == (0, 2)
+
+
+def test_failures_of_one_share_do_not_erase_those_of_another(tmp_path, data, classifier):
+    for victim in ("2007_000001", "2007_000004"):
+        (data.root / f"JPEGImages/{victim}.jpg").write_bytes(b"")
+    workspace = Workspace(tmp_path / "w")
+
+    def failed() -> list[str]:
+        return [json.loads(line)["name"] for line in workspace.failures.read_text().splitlines()]
+
+    for index in (2, 0, 1):
+        place = Placement(shard=f"{index}/3")
+        corridor.extract_features(workspace, data, classifier, scales=SCALES, shard_size=2, placement=place)
+    assert failed() == ["2007_000001", "2007_000004"]
+    good = (data.root / "JPEGImages/2007_000000.jpg").read_bytes()
+    (data.root / "JPEGImages/2007_000004.jpg").write_bytes(good)
+    place = Placement(shard="2/3")
+    corridor.extract_features(workspace, data, classifier, scales=SCALES, shard_size=2, placement=place)
+    assert failed() == ["2007_000001"]
+
+
+def test_batches_do_not_depend_on_what_is_left(tmp_path, data, classifier, monkeypatch):
+    monkeypatch.setattr(generation, "SHARD_SIZE", 32)
+    root = make_voc(tmp_path / "same", [(48, 64)] * 7)
+    workspace = Workspace(tmp_path / "w")
+    execution = Execution(batch_size=3)
+    given = type(data)("voc", root, labels=root / "labels.csv", classes=root / "classes.txt")
+    corridor.extract_features(workspace, given, classifier, scales=SCALES, execution=execution)
+    corridor.generate(workspace, methods=("cam",), execution=execution)
+    folder = workspace.seeds("cam", "irn")
+    before = {path.name: path.read_bytes() for path in folder.glob("*.npy")}
+    (folder / "2007_000004.npy").unlink()
+    report = corridor.generate(workspace, methods=("cam",), execution=execution)
+    assert report.images == 3
+    assert {path.name: path.read_bytes() for path in folder.glob("*.npy")} == before
+
+
+@pytest.mark.parametrize("stage", ["cluster", "run"])
+def test_a_share_of_a_stage_that_needs_everything_is_refused(tmp_path, sources, stage):
+    given = [*sources[:-2]] if stage == "run" else []
+    result = lpcam(stage, *given, "--shard", "0/2", "-w", tmp_path / "w")
+    assert result.exit_code in (1, 2)
+    assert "--shard" in result.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_overwriting_the_others_is_refused(tmp_path, sources):
+    result = lpcam("extract-features", *sources, "--shard", "0/2", "--overwrite", "-w", tmp_path / "w")
+    assert result.exit_code == 1
+    assert "delete what the other processes write" in result.stderr
+
+
+def test_an_error_in_another_process_is_the_same_one_line(tmp_path, data, classifier, monkeypatch):
+    workspace = Workspace(tmp_path / "w")
+    monkeypatch.setattr(extraction, "describe", _other_weights(extraction.describe))
+    two = Placement(processes=2, threads=1)
+    with pytest.raises(LpcamError, match="other weights than the features"):
+        corridor.extract_features(workspace, data, classifier, scales=SCALES, shard_size=3, placement=two)
+
+
+def _other_weights(describe):
+    from dataclasses import replace
+
+    return lambda *given: replace(describe(*given), weights_sha256="0")

@@ -1,0 +1,57 @@
+"""Jobs whose worker dies, as a process that runs out of memory does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lpcam.errors import LpcamError
+
+
+@dataclass(frozen=True)
+class DiesOnce:
+    """A job whose first worker is killed after it did its first shard and before it can say so."""
+
+    job: Any
+    marker: Path
+
+    def open(self, device):
+        run = self.job.open(device)
+
+        def run_or_die(shard, tick):
+            result = run(shard, tick)
+            try:
+                self.marker.touch(exist_ok=False)
+            except FileExistsError:
+                return result
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        return run_or_die
+
+    def __getattr__(self, name):  # what the driver asks of the job itself
+        if name.startswith("__") or name == "job":
+            raise AttributeError(name)
+        return getattr(self.job, name)
+
+
+@dataclass(frozen=True)
+class Echo:
+    """A job that says who did what; a shard may be a word that makes it fail."""
+
+    def open(self, device):
+        import torch
+
+        def run(shard, tick):
+            tick(1)
+            if shard == "refuse":
+                raise LpcamError("this cannot be done: do something else")
+            if shard == "break":
+                raise KeyError("a bug")
+            if shard == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return shard, device, torch.get_num_threads(), os.getpid()
+
+        return run

@@ -1,0 +1,162 @@
+"""engines: every shard once, in order, whoever does it; and what happens when a worker fails, dies or is interrupted."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lpcam.engines import Placement, Share, map_shards
+from lpcam.errors import LpcamError
+from lpcam.records import silent
+from tests.dying import DiesOnce, Echo
+
+ROOT = Path(__file__).parents[1]
+TWO = Placement(processes=2, threads=1)
+
+
+def run(job, shards, placement=TWO, progress=silent, device="cpu"):
+    here = job.open("cpu")
+    sizes = [1] * len(shards)
+    return map_shards(job, shards, sizes, placement, device=device, here=here, stage="s", progress=progress)
+
+
+@given(st.integers(0, 200), st.integers(1, 40))
+def test_every_shard_is_somebodys_exactly_once(shards, count):
+    items = list(range(shards))
+    shares = [Share(index, count).of(items) for index in range(count)]
+    assert sorted(item for share in shares for item in share) == items
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("text", ["3/3", "-1/3", "1", "a/b", "1/0", "1/2/3", ""])
+def test_a_shard_that_does_not_exist_is_one_line(text):
+    with pytest.raises(LpcamError, match=r"i/n"):
+        Placement(shard=text)
+
+
+ARRAY = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "4"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "3"}, Share(1, 3)),
+        ({"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "4"}, Share(2, 4)),
+        ({**ARRAY, "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_STEP": "2"}, Share(3, 4)),
+        ({**ARRAY, "SLURM_ARRAY_TASK_MIN": "5", "RANK": "1", "WORLD_SIZE": "2"}, Share(5, 8)),
+    ],
+)
+def test_auto_reads_slurm_and_torchrun(environment, expected):
+    assert Share.parse("auto", environment) == expected
+
+
+@pytest.mark.parametrize("environment", [{}, {"RANK": "0"}, {**ARRAY, "SLURM_ARRAY_TASK_MIN": "0"}])
+def test_auto_that_cannot_know_is_one_line(environment):
+    with pytest.raises(LpcamError, match="i/n"):
+        Share.parse("auto", environment)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "rey"}, "did you mean 'ray'"),
+        ({"processes": 0}, "choose 1 or more"),
+        ({"threads": 0}, "choose 1 or more"),
+        ({"ray_address": "auto"}, "add --engine ray"),
+    ],
+)
+def test_options_that_cannot_be_used_are_one_line(options, message):
+    with pytest.raises(LpcamError, match=message):
+        Placement(**options)
+
+
+def test_the_default_is_this_process():
+    told = []
+    found = run(Echo(), ["a", "b"], Placement(), lambda *of: told.append(of))
+    assert [(shard, pid) for shard, _, _, pid in found] == [("a", os.getpid()), ("b", os.getpid())]
+    assert (told[0], told[-1]) == (("s", 0, 2), ("s", 2, 2))
+    assert run(Echo(), ["a"], Placement(threads=1))[0][2] == 1
+
+
+def test_processes_share_the_shards_and_keep_their_order():
+    told = []
+    shards = list("abcdefgh")
+    found = run(Echo(), shards, progress=lambda *of: told.append(of))
+    assert [entry[0] for entry in found] == shards
+    assert os.getpid() not in {entry[3] for entry in found}
+    assert {entry[1:3] for entry in found} == {("cpu", 1)}
+    assert told[-1] == ("s", 8, 8)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_killed_process_changes_nothing(tmp_path):
+    found = run(DiesOnce(Echo(), tmp_path / "killed"), list("abcd"))
+    assert [entry[0] for entry in found] == list("abcd")
+    assert (tmp_path / "killed").exists()
+
+
+@pytest.mark.parametrize(
+    ("shard", "kind", "message"),
+    [
+        ("refuse", LpcamError, "^this cannot be done: do something else$"),
+        ("die", LpcamError, "died 3 times.*exit code -9.*run the same command again"),
+        ("break", RuntimeError, "KeyError: 'a bug'"),
+    ],
+)
+def test_what_goes_wrong_in_a_worker_comes_out_and_no_process_stays(shard, kind, message):
+    with pytest.raises(kind, match=message):
+        run(Echo(), [shard], TWO)
+    assert multiprocessing.active_children() == []
+
+
+def test_an_interrupt_ends_every_process():
+    def interrupt(stage, done, total):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Echo(), list("abcd"), progress=interrupt)
+    assert multiprocessing.active_children() == []
+
+
+def test_ray_that_is_not_installed_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(LpcamError, match=r"pip install 'lpcam\[ray\]'"):
+        run(Echo(), ["a"], Placement(engine="ray"))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray on this machine, two CPUs, which imports this tree."""
+    ray = pytest.importorskip("ray")
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=100_000_000,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.ray
+def test_ray_actors_do_the_same(cluster, tmp_path):
+    two = Placement(engine="ray", processes=2)
+    found = run(DiesOnce(Echo(), tmp_path / "killed"), list("abcdef"), two)
+    assert [entry[0] for entry in found] == list("abcdef")
+    assert {entry[1:3] for entry in found} == {("cpu", 1)}
+    assert (tmp_path / "killed").exists()
+    with pytest.raises(LpcamError, match="^this cannot be done: do something else$"):
+        run(Echo(), ["a", "refuse"], two)
+    with pytest.raises(LpcamError, match="died 3 times"):
+        run(Echo(), ["die"], two)
+    with pytest.raises(LpcamError, match="no GPU"):
+        run(Echo(), ["a"], two, device="cuda")
