@@ -36,6 +36,7 @@ bench: setup
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.scale
 
 bench-real: setup
 	$(BIN)/python -m benchmarks.real_photos

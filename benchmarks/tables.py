@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.record import RESULTS, ROOT
@@ -32,7 +32,7 @@ def real_photos() -> str:
         for title, method in _ROWS[1:]:
             cells = [_miou(result["splits"][split]["methods"][f"{method} {profile}"]) for result, split in columns]
             rows.append([f"{title}, `{profile}` profile", *cells])
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def checks() -> str:
@@ -43,16 +43,16 @@ def checks() -> str:
         for name in names
         for check in _load(name)["checks"]
     ]
-    return _markdown(["benchmark", "what", "measured", "target"], rows)
+    return markdown(["benchmark", "what", "measured", "target"], rows)
 
 
 _PLACE = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[], str]] = {"real-photos": real_photos, "checks": checks}
 
 
-def with_tables(text: str) -> str:
+def with_tables(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
     """Return a text with every table replaced by what the results say."""
-    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", text)
+    return _PLACE.sub(lambda place: f"{place[1]}{tables[place[2]]()}\n{place[3]}", text)
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def _miou(found: dict[str, Any]) -> str:
     return f"{100 * found['miou']:.1f}{spread}"
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Return a table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,22 @@ def classifier(checkpoint: Path) -> ClassifierSource:
 def data(voc_root: Path) -> DataSource:
     """The split of the VOC-like tree."""
     return DataSource("voc", voc_root, labels=voc_root / "labels.csv", classes=voc_root / "classes.txt")
+
+
+@pytest.fixture(scope="session")
+def two_ray_cpus() -> Iterator[None]:
+    """Ray on this machine, with two CPUs; its workers import this tree."""
+    ray = pytest.importorskip("ray")
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=100_000_000,
+        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])}},
+    )
+    yield
+    ray.shutdown()
 
 
 def make_voc(root: Path, sizes: list[tuple[int, int]], seed: int = 0) -> Path:

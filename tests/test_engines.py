@@ -1,11 +1,10 @@
-"""engines: every shard once, in order, whoever does it; and what happens when a worker fails, dies or is interrupted."""
+"""engines: every shard once, in order, whoever does it; what happens when a worker fails, dies or is interrupted."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,6 @@ from lpcam.errors import LpcamError
 from lpcam.records import silent
 from tests.dying import DiesOnce, Echo
 
-ROOT = Path(__file__).parents[1]
 TWO = Placement(processes=2, threads=1)
 
 
@@ -79,9 +77,9 @@ def test_options_that_cannot_be_used_are_one_line(options, message):
 def test_the_default_is_this_process():
     told = []
     found = run(Echo(), ["a", "b"], Placement(), lambda *of: told.append(of))
-    assert [(shard, pid) for shard, _, _, pid in found] == [("a", os.getpid()), ("b", os.getpid())]
+    assert found == [("a", "cpu", os.getpid()), ("b", "cpu", os.getpid())]
     assert (told[0], told[-1]) == (("s", 0, 2), ("s", 2, 2))
-    assert run(Echo(), ["a"], Placement(threads=1))[0][2] == 1
+    assert run(Echo(), ["threads"], Placement(threads=1)) == [1]
 
 
 def test_processes_share_the_shards_and_keep_their_order():
@@ -89,10 +87,15 @@ def test_processes_share_the_shards_and_keep_their_order():
     shards = list("abcdefgh")
     found = run(Echo(), shards, progress=lambda *of: told.append(of))
     assert [entry[0] for entry in found] == shards
-    assert os.getpid() not in {entry[3] for entry in found}
-    assert {entry[1:3] for entry in found} == {("cpu", 1)}
+    assert os.getpid() not in {entry[2] for entry in found}
+    assert {entry[1] for entry in found} == {"cpu"}
     assert told[-1] == ("s", 8, 8)
     assert multiprocessing.active_children() == []
+
+
+def test_a_process_has_its_part_of_the_cores():
+    assert run(Echo(), ["threads"], Placement(processes=2, threads=1)) == [1]
+    assert run(Echo(), ["threads"], Placement(processes=1000)) == [1]
 
 
 def test_a_killed_process_changes_nothing(tmp_path):
@@ -131,30 +134,15 @@ def test_ray_that_is_not_installed_is_one_line(monkeypatch):
         run(Echo(), ["a"], Placement(engine="ray"))
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Ray on this machine, two CPUs, which imports this tree."""
-    ray = pytest.importorskip("ray")
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=100_000_000,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-    )
-    yield ray
-    ray.shutdown()
-
-
 @pytest.mark.ray
-def test_ray_actors_do_the_same(cluster, tmp_path):
+@pytest.mark.usefixtures("two_ray_cpus")
+def test_ray_actors_do_the_same(tmp_path):
     two = Placement(engine="ray", processes=2)
     found = run(DiesOnce(Echo(), tmp_path / "killed"), list("abcdef"), two)
     assert [entry[0] for entry in found] == list("abcdef")
-    assert {entry[1:3] for entry in found} == {("cpu", 1)}
+    assert {entry[1] for entry in found} == {"cpu"}
     assert (tmp_path / "killed").exists()
-    with pytest.raises(LpcamError, match="^this cannot be done: do something else$"):
+    with pytest.raises(LpcamError, match=r"^this cannot be done: do something else$"):
         run(Echo(), ["a", "refuse"], two)
     with pytest.raises(LpcamError, match="died 3 times"):
         run(Echo(), ["die"], two)

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from lpcam.engines.placement import ATTEMPTS, Job, given_up, limit_threads
+from lpcam.engines.placement import ATTEMPTS, Job, Runner, given_up, limit_threads
 from lpcam.errors import LpcamError
 
 _SECONDS_TO_LEAVE = 10.0
@@ -136,7 +136,9 @@ def _work(channel: Connection, job: bytes, device: str, threads: int) -> None:
     signal.signal(signal.SIGTERM, _leave)
     try:
         limit_threads(threads)
-        _do_shards(channel, job, device)
+        run = pickle.loads(job).open(device)  # noqa: S301
+        limit_threads(threads)  # opening imported torch
+        _do_shards(channel, run)
     except _GONE:
         return  # the driver is done, or gone
     except LpcamError as error:
@@ -145,8 +147,7 @@ def _work(channel: Connection, job: bytes, device: str, threads: int) -> None:
         _say(channel, "failed", -1, traceback.format_exc())
 
 
-def _do_shards(channel: Connection, job: bytes, device: str) -> None:
-    run = pickle.loads(job).open(device)  # noqa: S301
+def _do_shards(channel: Connection, run: Runner) -> None:
     while True:
         index, shard = pickle.loads(channel.recv_bytes())  # noqa: S301
         result = run(shard, _tick(channel, index))

@@ -126,7 +126,7 @@ class _Worker:
 
     def __init__(self, job: bytes, device: str, threads: int) -> None:
         limit_threads(threads)
-        self._job, self._device = job, device
+        self._job, self._device, self._threads = job, device, threads
         self._run: Runner | None = None
 
     def ready(self) -> tuple[str, None]:
@@ -138,6 +138,7 @@ class _Worker:
         try:
             if self._run is None:
                 self._run = pickle.loads(self._job).open(self._device)  # noqa: S301
+                limit_threads(self._threads)  # opening imported torch
             return "done", self._run(shard, _ignore)
         except LpcamError as error:
             return "refused", str(error)

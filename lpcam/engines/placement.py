@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -127,12 +128,11 @@ class Placement:
 
 
 def limit_threads(threads: int) -> None:
-    """Give this process that many CPU threads; to be called before torch or FAISS is imported."""
+    """Give this process that many CPU threads, best before torch and FAISS are imported, which read them then."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 def usable_cores() -> int:

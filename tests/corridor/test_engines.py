@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from lpcam_cli.main import main
 
+import lpcam.extract
 from lpcam import corridor
 from lpcam.corridor import clustering, extraction, generation
 from lpcam.engines import Placement
@@ -19,11 +20,10 @@ from lpcam.workspace import Workspace
 from tests.conftest import make_voc
 from tests.dying import DiesOnce
 
-ROOT = Path(__file__).parents[2]
 SCALES = (1.0, 0.5)
 METHODS = ("cam", "lpcam")
 PROFILE = get_profile("voc", k=3, iterations=20)
-JOBS = ((extraction, "ExtractionJob"), (clustering, "ClusterJob"), (generation, "GenerationJob"))
+STAGES = (lpcam.extract, clustering, generation)
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +49,12 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 def kill_a_worker_of_every_stage(monkeypatch, folder: Path) -> None:
-    for room, name in JOBS:
-        monkeypatch.setattr(room, name, _dying(getattr(room, name), folder / f"{name}.killed"))
+    for stage in STAGES:
+        monkeypatch.setattr(stage, "map_shards", _dying(stage.map_shards, folder / f"{stage.__name__}.killed"))
 
 
-def _dying(kind, marker):
-    return lambda *given, **options: DiesOnce(kind(*given, **options), marker)
+def _dying(map_shards, marker):
+    return lambda job, *given, **options: map_shards(DiesOnce(job, marker), *given, **options)
 
 
 @pytest.fixture
@@ -69,26 +69,14 @@ def test_two_processes_one_of_them_killed_in_every_stage(tmp_path, data, classif
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("two_ray_cpus")
 def test_two_ray_actors_one_of_them_killed_in_every_stage(tmp_path, data, classifier, plain, monkeypatch):
-    ray = pytest.importorskip("ray")
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=100_000_000,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-    )
-    try:
-        kill_a_worker_of_every_stage(monkeypatch, tmp_path)
-        placement = Placement(engine="ray", processes=2, threads=1)
-        assert whole(tmp_path / "two", data, classifier, placement) == plain
-    finally:
-        ray.shutdown()
+    kill_a_worker_of_every_stage(monkeypatch, tmp_path)
+    assert whole(tmp_path / "two", data, classifier, Placement(engine="ray", processes=2, threads=1)) == plain
     assert len(list(tmp_path.glob("*.killed"))) == 3
 
 
-def lpcam(*arguments: object):
+def command(*arguments: object):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -105,26 +93,26 @@ def test_shares_in_any_order_on_the_command_line(tmp_path, plain, sources, order
     folder = tmp_path / "shares"
     for place, index in enumerate(order):
         shard = ("--shard", f"{index}/3", "--threads", 1, "-w", folder)
-        result = lpcam("extract-features", *sources, *shard)
+        result = command("extract-features", *sources, *shard)
         assert result.exit_code == 0, result.stderr
         assert (folder / "features/manifest.json").exists() == (place == 2)
         assert ("the last writes the manifest" in result.stderr) == (place < 2)
         if place < 2:
-            early = lpcam("cluster", "--k", 3, "--iterations", 20, "-w", folder)
+            early = command("cluster", "--k", 3, "--iterations", 20, "-w", folder)
             assert early.exit_code == 1
             assert "no manifest yet: wait for the processes that still extract" in early.stderr
-    assert lpcam("cluster", "--k", 3, "--iterations", 20, "--threads", 1, "-w", folder).exit_code == 0
+    assert command("cluster", "--k", 3, "--iterations", 20, "--threads", 1, "-w", folder).exit_code == 0
     for index in order:
-        result = lpcam("generate", "--method", "cam,lpcam", "--shard", f"{index}/3", "--threads", 1, "-w", folder)
+        result = command("generate", "--method", "cam,lpcam", "--shard", f"{index}/3", "--threads", 1, "-w", folder)
         assert result.exit_code == 0, result.stderr
     assert results(folder) == plain
 
 
 def test_a_share_that_is_done_is_done(tmp_path, plain, sources):
     assert plain
-    again = lpcam("extract-features", *sources, "--shard", "1/3", "-w", tmp_path / "plain", "--json")
+    again = command("extract-features", *sources, "--shard", "1/3", "-w", tmp_path / "plain", "--json")
     assert json.loads(again.stdout)["skipped"] == 6
-    again = lpcam("generate", "--method", "cam,lpcam", "--shard", "1/3", "-w", tmp_path / "plain", "--json")
+    again = command("generate", "--method", "cam,lpcam", "--shard", "1/3", "-w", tmp_path / "plain", "--json")
     assert (json.loads(again.stdout)["images"], json.loads(again.stdout)["skipped"]) == (0, 2)
 
 
@@ -166,14 +154,14 @@ def test_batches_do_not_depend_on_what_is_left(tmp_path, data, classifier, monke
 @pytest.mark.parametrize("stage", ["cluster", "run"])
 def test_a_share_of_a_stage_that_needs_everything_is_refused(tmp_path, sources, stage):
     given = [*sources[:-2]] if stage == "run" else []
-    result = lpcam(stage, *given, "--shard", "0/2", "-w", tmp_path / "w")
+    result = command(stage, *given, "--shard", "0/2", "-w", tmp_path / "w")
     assert result.exit_code in (1, 2)
     assert "--shard" in result.stderr
     assert not (tmp_path / "w").exists()
 
 
 def test_overwriting_the_others_is_refused(tmp_path, sources):
-    result = lpcam("extract-features", *sources, "--shard", "0/2", "--overwrite", "-w", tmp_path / "w")
+    result = command("extract-features", *sources, "--shard", "0/2", "--overwrite", "-w", tmp_path / "w")
     assert result.exit_code == 1
     assert "delete what the other processes write" in result.stderr
 
