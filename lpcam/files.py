@@ -44,9 +44,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         _flush_to_disk(partial)
         partial.replace(path)
     except OSError as error:
-        raise LpcamError(
-            f"cannot write {path} ({error.strerror or error}): check permissions and free space, then run again"
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         _remove_quietly(partial)
 
@@ -67,8 +65,12 @@ def locked(path: Path) -> Iterator[None]:
 
     Where the system or the file system has no locks nothing is locked.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    with file:
         _lock(file.fileno())
         yield
 
@@ -98,6 +100,12 @@ def read_json(path: Path, *, repair: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise LpcamError(f"{path} is not a JSON object: {repair}")
     return value
+
+
+def _cannot_write(path: Path, error: OSError) -> LpcamError:
+    return LpcamError(
+        f"cannot write {path} ({error.strerror or error}): check permissions and free space, then run again"
+    )
 
 
 def _lock(descriptor: int) -> None:

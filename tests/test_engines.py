@@ -78,7 +78,7 @@ def test_the_default_is_this_process():
     told = []
     found = run(Echo(), ["a", "b"], Placement(), lambda *of: told.append(of))
     assert found == [("a", "cpu", os.getpid()), ("b", "cpu", os.getpid())]
-    assert (told[0], told[-1]) == (("s", 0, 2), ("s", 2, 2))
+    assert told == [("s", 0, 2), ("s", 1, 2), ("s", 2, 2)]
     assert run(Echo(), ["threads"], Placement(threads=1)) == [1]
 
 
@@ -95,7 +95,6 @@ def test_processes_share_the_shards_and_keep_their_order():
 
 def test_a_process_has_its_part_of_the_cores():
     assert run(Echo(), ["threads"], Placement(processes=2, threads=1)) == [1]
-    assert run(Echo(), ["threads"], Placement(processes=1000)) == [1]
 
 
 def test_a_killed_process_changes_nothing(tmp_path):

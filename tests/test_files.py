@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lpcam.errors import LpcamError
-from lpcam.files import read_json, write_atomically, write_json
+from lpcam.files import locked, read_json, sweep, write_atomically, write_json
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
@@ -56,3 +57,40 @@ def test_damaged_json_says_how_to_repair(tmp_path, content):
         (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(LpcamError, match="run it again"):
         read_json(tmp_path / "a.json", repair="run it again")
+
+
+def test_many_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "a.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: write_json(path, {"a": 1}), range(200)))
+    assert read_json(path, repair="") == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_process_left_is_swept_and_what_is_being_written_is_not(tmp_path):
+    for name in ("old.npy.1.partial", "new.npy.2.partial", "a.npy"):
+        (tmp_path / name).write_text("")
+    os.utime(tmp_path / "old.npy.1.partial", (0, 0))
+    os.utime(tmp_path / "a.npy", (0, 0))
+    sweep(tmp_path)
+    sweep(tmp_path / "missing")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"new.npy.2.partial", "a.npy"}
+
+
+def test_a_lock_lets_one_in_at_a_time(tmp_path):
+    count = tmp_path / "count"
+    count.write_text("0")
+
+    def add(_):
+        with locked(tmp_path / "w" / ".lock"):
+            count.write_text(str(int(count.read_text()) + 1))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(200)))
+    assert count.read_text() == "200"
+
+
+def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(LpcamError, match="check permissions"), locked(tmp_path / "a" / ".lock"):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -37,6 +38,25 @@ def test_failures_replace_their_own_stage_only(tmp_path):
 def test_no_failures_no_file(tmp_path):
     Workspace(tmp_path).record_failures("generate", ())
     assert not (tmp_path / "failures.jsonl").exists()
+
+
+def test_failures_of_other_photos_stay(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.record_failures("generate", (Failure("c", "x"), Failure("a", "y")), {"a", "b", "c"})
+    workspace.record_failures("generate", (Failure("e", "x"),), {"d", "e"})
+    workspace.record_failures("generate", (), {"c"})
+    names = [json.loads(line)["name"] for line in workspace.failures.read_text().splitlines()]
+    assert names == ["a", "e"]
+
+
+def test_processes_of_one_run_claim_at_once(tmp_path):
+    def claim(index):
+        claim_seeds(tmp_path, {"method": "cam"}, f"split {index % 5}", "p", overwrite=False)
+        seed(tmp_path, f"{index}.npy")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(claim, range(40)))
+    assert len(json.loads((tmp_path / SEED_RECORD).read_text())["splits"]) == 5
 
 
 def seed(folder, name="a.npy"):

@@ -59,9 +59,9 @@ def map_shards(
     Raises:
         LpcamError: a shard raised it, or the workers of a shard died again and again.
     """
-    counted = _counter(sizes, stage, progress)
     if not shards:
         return []
+    counted = _counter(sizes, stage, progress)
     if runs_here(placement, device):
         with _threads(placement.threads):
             return [_do(here, shard, index, counted) for index, shard in enumerate(shards)]
@@ -116,6 +116,8 @@ def _counter(sizes: Sequence[int], stage: str, progress: Progress) -> Counted:
     def counted(index: int, count: int) -> None:
         nonlocal total
         count = min(count, sizes[index])
+        if count == done[index]:
+            return
         total += count - done[index]
         done[index] = count
         progress(stage, total, whole)
