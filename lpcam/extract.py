@@ -37,6 +37,7 @@ def describe(split: DataSplit, forward: Forward, dtype: str) -> Description:
         channels=net.channels,
         scales=forward.scales,
         dtype=dtype,
+        precision=forward.precision,
     )
 
 
@@ -62,7 +63,7 @@ def extract(
         folder: Of the store.
         dtype: ``float16``, ``bfloat16`` or ``float32``.
         shard_size: Photos a shard.
-        execution: Batch size and workers; the device is the classifier's own.
+        execution: Batch size and workers; device and precision are those of ``forward``.
         sources: Stored in the manifest.
         progress: Told after every batch.
 

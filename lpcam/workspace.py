@@ -87,8 +87,8 @@ def claim_seeds(folder: Path, made_by: dict[str, Any], split: str, photos: str, 
         return
     if not same and _seeds(folder) and not overwrite:
         raise LpcamError(
-            f"{folder} holds seeds made with other prototypes, weights, scales or photos, or by another tool: "
-            "add --overwrite to replace them, or choose another --out or --workspace"
+            f"{folder} holds seeds made with other prototypes, weights, scales, precision or photos, "
+            "or by another tool: add --overwrite to replace them, or choose another --out or --workspace"
         )
     for path in _seeds(folder) if overwrite else ():
         path.unlink()

@@ -10,7 +10,7 @@ from lpcam.forward import Forward, resolve_device
 from lpcam.records import Execution, Progress, StageReport, silent
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.store import DTYPES, clear, holds_other
-from lpcam.views import PUBLISHED_SCALES, check_scales
+from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
 
 
@@ -45,7 +45,8 @@ def extract_features(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     split = data.open()
-    forward = Forward(classifier.load(len(split.classes), resolve_device(execution.device)), check_scales(scales))
+    net = classifier.load(len(split.classes), resolve_device(execution.device))
+    forward = Forward(net, scales, precision=execution.precision, compiled=execution.compiled)
     if overwrite:
         clear(workspace.features)
     if holds_other(workspace.features, describe(split, forward, dtype)):

@@ -22,10 +22,10 @@ from lpcam.records import DataSplit, Execution, Photo, Progress, StageReport, si
 from lpcam.refiners import DEFAULT_REFINER, Refiner, get_refiner
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.store import Manifest, read_manifest
-from lpcam.views import check_scales
 from lpcam.workspace import Workspace, claim_seeds
 
 DEFAULT_METHOD = "lpcam"
+_CUDA_WRITERS = 4  # a GPU makes maps faster than one thread writes them
 
 _METHODS: dict[str, Callable[[Tensor, Callable[[], Prototypes]], Method]] = {
     "cam": lambda weights, _: Cam(weights),
@@ -73,7 +73,12 @@ def generate(
     photos = source.with_split(split).open()
     _check_classes(photos, manifest.description.classes)
     net = _same_classifier(manifest, resolve_device(execution.device))
-    forward = Forward(net, check_scales(scales or manifest.description.scales))
+    forward = Forward(
+        net,
+        scales or manifest.description.scales,
+        precision=execution.precision,
+        compiled=execution.compiled,
+    )
     used = _PrototypesOnce(workspace.prototypes, net, manifest.description.fingerprint)
     chosen = {name: _method(name, net.class_weights, used) for name in dict.fromkeys(methods)}
     folders = {name: _seed_folder(workspace, name, refiner, out, len(chosen)) for name in chosen}
@@ -87,6 +92,7 @@ def generate(
         chosen,
         {name: _sink(writer, folder) for name, folder in folders.items()},
         execution=execution,
+        writers=_CUDA_WRITERS if forward.device.type == "cuda" else 1,
         progress=progress,
     )
     workspace.record_failures("generate", report.failures)
@@ -161,6 +167,7 @@ def _made_by(
         "layer": net.layer,
         "stride": net.stride,
         "scales": list(forward.scales),
+        "precision": forward.precision,
         "prototypes": None if method == "cam" else prototypes().sha256,
         "dataset": split.dataset,
         "classes": list(split.classes),
