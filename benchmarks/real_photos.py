@@ -150,7 +150,7 @@ def run(yardstick: Yardstick, settings: Settings, folder: Path) -> Findings:
     """
     data, workspace = real_data(), Workspace(folder / "work")
     root = data / yardstick.folder
-    sources = {split: _source(root, split, settings.limit, folder) for split in settings.splits}
+    sources = {split: source_of(root, split, settings.limit, folder) for split in settings.splits}
     train = sources[settings.splits[0]]
     classifier = ClassifierSource(ARCH, data / "weights" / WEIGHTS, stride=16)
     extract_features(workspace, train, classifier, scales=settings.scales, execution=Execution("cpu"))
@@ -158,7 +158,7 @@ def run(yardstick: Yardstick, settings: Settings, folder: Path) -> Findings:
     methods, clusters = _methods(workspace, settings)
     methods = {"cam": Cam(net.class_weights), **methods}
     counted = {
-        name: _count(source.open(), Forward(net, settings.scales), methods, settings)
+        name: count_maps(source.open(), Forward(net, settings.scales), methods, settings)
         for name, source in sources.items()
     }
     names = ("background", *train.open().classes)
@@ -175,8 +175,8 @@ def run(yardstick: Yardstick, settings: Settings, folder: Path) -> Findings:
     )
 
 
-def _source(root: Path, split: str, limit: int, folder: Path) -> DataSource:
-    """Return a split, or a list of its first photos."""
+def source_of(root: Path, split: str, limit: int, folder: Path) -> DataSource:
+    """Return a split, or a list of its first photos written into ``folder``; ``limit`` 0 is all."""
     source = DataSource("voc", root, split, labels=root / "labels.csv")
     return source.with_split(str(_shortened(source, limit, folder / f"{split}.txt"))) if limit else source
 
@@ -205,7 +205,12 @@ def _key(method: str, profile: str, seed: int) -> str:
     return f"{method} {profile} {seed}"
 
 
-def _count(split: DataSplit, forward: Forward, methods: Mapping[str, Method], settings: Settings) -> Counters:
+def count_maps(split: DataSplit, forward: Forward, methods: Mapping[str, Method], settings: Settings) -> Counters:
+    """Make the maps of every method in one pass over the photos and count them at every threshold.
+
+    Raises:
+        LpcamError: a photo cannot be read.
+    """
     thresholds = parse_thresholds(settings.thresholds)
     classes = len(split.classes)
     counters = Counters(
@@ -229,7 +234,7 @@ def _summary(counters: Counters, names: tuple[str, ...], settings: Settings) -> 
     return {
         "images": counters.whole["cam"].images,
         "methods": {
-            group: _of_seeds([_scored(counters.whole[key], names, settings.mean_over) for key in keys])
+            group: _of_seeds([scored(counters.whole[key], names, settings.mean_over) for key in keys])
             for group, keys in groups.items()
         },
     }
@@ -242,7 +247,7 @@ def _of_seeds(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"miou": float(np.mean(mious)), "miou_std": spread, "runs": list(runs)}
 
 
-def _scored(scores: SeedScores, names: tuple[str, ...], mean_over: tuple[str, ...]) -> dict[str, Any]:
+def scored(scores: SeedScores, names: tuple[str, ...], mean_over: tuple[str, ...]) -> dict[str, Any]:
     """Return the best score, the IoU of every class at its threshold, and the whole curve."""
     curve = compute(scores, [names.index(name) for name in mean_over] or None)
     every = compute(scores).best

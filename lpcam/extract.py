@@ -49,6 +49,7 @@ def describe(split: DataSplit, forward: Forward, dtype: str) -> Description:
         channels=net.channels,
         scales=forward.scales,
         dtype=dtype,
+        precision=forward.precision,
     )
 
 
@@ -83,7 +84,7 @@ def extract(
         folder: Of the store.
         dtype: ``float16``, ``bfloat16`` or ``float32``.
         shard_size: Photos a shard.
-        execution: Batch size and workers; the device is the classifier's own.
+        execution: Batch size and workers; device and precision are those of ``forward``.
         placement: Engine, processes, and this process's share.
         job: What other processes open; it may be None where the shards are done here.
         sources: Stored in the manifest.

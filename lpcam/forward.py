@@ -16,6 +16,7 @@ from torch import Tensor
 from lpcam.backbones.classifier import Classifier
 from lpcam.datasets import photo_size, read_photo
 from lpcam.errors import LpcamError
+from lpcam.precision import computing_in, resolve_precision
 from lpcam.records import Failure, Photo
 from lpcam.views import check_scales, view, view_size, with_mirror
 
@@ -38,16 +39,41 @@ class Loaded:
 class Forward:
     """Sends photos through a classifier and keeps count of the seconds that took.
 
+    On CUDA nothing here waits for the device: copies are asynchronous, from pinned memory, and the seconds come from
+    events that are read when they are asked for.
+
     Attributes:
         classifier: The frozen classifier, on its device.
         scales: S scales, see `lpcam.views`.
-        seconds: Time spent in the backbone alone so far.
+        device: Of the classifier.
+        precision: Number format of the forward passes; features come out as float32 from all of them.
+
+    Raises:
+        LpcamError: scales or precision are unknown.
     """
 
-    def __init__(self, classifier: Classifier, scales: Sequence[float]) -> None:
+    def __init__(
+        self, classifier: Classifier, scales: Sequence[float], *, precision: str = "float32", compiled: bool = False
+    ) -> None:
+        """Take a classifier.
+
+        Args:
+            classifier: Made channels-last in place.
+            scales: Of the views.
+            precision: One of `lpcam.precision.PRECISIONS`.
+            compiled: Send the network through torch.compile with sizes left open: minutes at the start.
+        """
         self.classifier = classifier.to(memory_format=torch.channels_last)
         self.scales = check_scales(scales)
-        self.seconds = 0.0
+        self.device = classifier.class_weights.device
+        self.precision = resolve_precision(precision, str(self.device))
+        self._network = torch.compile(classifier.features, dynamic=True) if compiled else classifier.features
+        self._clock = _CudaClock() if self.device.type == "cuda" else _Clock()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the backbone alone so far; on CUDA this waits for what is under way."""
+        return self._clock.seconds()
 
     def load(self, photos: Sequence[Photo]) -> Loaded | Failure:
         """Read photos of one size and make their views; a photo that cannot be read is a `Failure`."""
@@ -59,27 +85,61 @@ class Forward:
         net = self.classifier
         sizes = [view_size((height, width), scale, net.minimum_side) for scale in self.scales]
         views = tuple(torch.stack([view(photo, size, net.mean, net.std) for photo in pixels]) for size in sizes)
+        if self.device.type == "cuda":
+            views = tuple(entry.pin_memory() for entry in views)
         return Loaded(tuple(photos), (height, width), views)
 
     @torch.inference_mode()
     def features(self, loaded: Loaded) -> Iterator[Tensor]:
-        """Yield, for every scale, the features of images and mirrors: float32 [2, B, C, h, w].
-
-        Raises:
-            LpcamError: the features are not finite.
-        """
+        """Yield, for every scale, the features of images and mirrors: float32 [2, B, C, h, w]."""
         for views in loaded.views:
-            images = with_mirror(views).flatten(0, 1).to(memory_format=torch.channels_last)
-            features = self._timed(images)
+            images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
+            features = self._timed(images.to(memory_format=torch.channels_last))
             yield features.view(2, len(loaded.photos), *features.shape[1:])
 
     def _timed(self, images: Tensor) -> Tensor:
-        started = time.perf_counter()
-        features = self.classifier.features(images.to(self.classifier.class_weights.device, non_blocking=True))
-        if features.is_cuda:
-            torch.cuda.synchronize(features.device)
-        self.seconds += time.perf_counter() - started
-        return features
+        with self._clock, computing_in(self.precision, str(self.device)):
+            features: Tensor = self._network(images)
+        return features.float()
+
+
+class _Clock:
+    """Adds up the seconds spent inside ``with``."""
+
+    def __init__(self) -> None:
+        self._seconds = self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds += time.perf_counter() - self._started
+
+    def seconds(self) -> float:
+        return self._seconds
+
+
+class _CudaClock(_Clock):
+    """The same by events on the device's own time line, without waiting for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    def __enter__(self) -> None:
+        pair = tuple(torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        pair[0].record()
+        self._open.append((pair[0], pair[1]))
+
+    def __exit__(self, *_: object) -> None:
+        self._open[-1][1].record()
+
+    def seconds(self) -> float:
+        for start, end in self._open:
+            end.synchronize()
+            self._seconds += start.elapsed_time(end) / 1000
+        self._open.clear()
+        return self._seconds
 
 
 def resolve_device(device: str) -> str:

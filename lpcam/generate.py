@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -15,7 +15,8 @@ from lpcam.records import ActivationMaps, Execution, Failure, Photo, Progress, S
 from lpcam.views import merge_scales
 
 Sink = Callable[[str, ActivationMaps], None]
-"""``sink(name, maps)`` keeps the maps of one photo; called from one thread, one call at a time."""
+"""``sink(name, maps)`` keeps the maps of one photo; called by a writer thread, one call at a time unless there are
+several writers."""
 
 SHARD_SIZE = 32
 _PHOTOS_BETWEEN_RELEASES = 32
@@ -29,6 +30,7 @@ def generate(
     *,
     is_waiting: Callable[[Photo], bool] = lambda _: True,
     execution: Execution = Execution(),
+    writers: int = 1,
     progress: Progress = silent,
 ) -> StageReport:
     """Make the activation maps of photos and hand them to the sinks.
@@ -43,7 +45,8 @@ def generate(
         methods: By name; all work on the same features.
         sinks: By the name of the method they belong to.
         is_waiting: Whether a photo has no maps yet.
-        execution: Batch size and workers; the device is the classifier's own.
+        execution: Batch size and workers; device and precision are those of ``forward``.
+        writers: Threads that call the sinks, ≥ 1.
         progress: Told after every photo.
 
     Returns:
@@ -54,23 +57,23 @@ def generate(
     planned = sum(len(batch) for batch in batches)
     failures: list[Failure] = []
     done = 0
-    empty: dict[str, int] = dict.fromkeys(methods, 0)
-    with ThreadPoolExecutor(1, thread_name_prefix="lpcam-write") as writer:
-        pending: deque[Future[None]] = deque()
+    empty: Counter[str] = Counter(dict.fromkeys(methods, 0))
+    with ThreadPoolExecutor(writers, thread_name_prefix="lpcam-write") as writer:
+        pending: deque[Future[Counter[str]]] = deque()
         for loaded in load_ahead(forward.load, batches, execution.workers):
             if isinstance(loaded, Failure):
                 failures.append(loaded)
                 continue
             for name, method_maps in activation_maps(forward, loaded, methods).items():
-                empty[name] += _count_empty(method_maps)
+                arrived = _arrival(forward.device)
                 for photo, maps in zip(loaded.photos, method_maps, strict=True):
-                    pending.append(writer.submit(sinks[name], photo.name, maps))
+                    pending.append(writer.submit(_write, name, sinks[name], photo.name, maps, arrived))
             done += len(loaded.photos)
-            _settle(pending, most=4 * len(methods) * execution.batch_size)
+            _settle(pending, empty, most=4 * len(methods) * execution.batch_size)
             if done % _PHOTOS_BETWEEN_RELEASES < len(loaded.photos):
                 release_memory()
             progress("generate", done + len(failures), planned)
-        _settle(pending, most=0)
+        _settle(pending, empty, most=0)
     seconds = time.perf_counter() - started
     return StageReport(done, 0, tuple(failures), seconds, forward.seconds - before, empty_notices(empty), empty)
 
@@ -107,17 +110,37 @@ def activation_maps(forward: Forward, loaded: Loaded, methods: Mapping[str, Meth
 
 
 def _to_cpu(maps: ActivationMaps) -> ActivationMaps:
-    return ActivationMaps(maps.labels, maps.strided.cpu(), maps.high_res.cpu())
+    """Bring maps to the CPU; those of a CUDA device arrive in pinned memory, later (see `_arrival`)."""
+    if maps.strided.device.type == "cpu":
+        return maps
+    strided, high_res = (
+        torch.empty(entry.shape, dtype=entry.dtype, pin_memory=True).copy_(entry, non_blocking=True)
+        for entry in (maps.strided, maps.high_res)
+    )
+    return ActivationMaps(maps.labels, strided, high_res)
 
 
-def _settle(pending: deque[Future[None]], most: int) -> None:
-    """Wait until at most ``most`` writes are under way; a failed write is raised here."""
+def _arrival(device: torch.device) -> Callable[[], None]:
+    """Return a call that waits until every copy issued so far has arrived."""
+    if device.type != "cuda":
+        return lambda: None
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record()
+    return event.synchronize
+
+
+def _write(method: str, sink: Sink, name: str, maps: ActivationMaps, arrived: Callable[[], None]) -> Counter[str]:
+    """Hand maps to their sink; return how many of the method's are zero everywhere."""
+    arrived()
+    sink(name, maps)
+    empty = int((maps.strided.amax(dim=(1, 2)) == 0).sum()) if maps.labels else 0
+    return Counter({method: empty})
+
+
+def _settle(pending: deque[Future[Counter[str]]], empty: Counter[str], most: int) -> None:
+    """Wait until at most ``most`` writes are under way, and count; a failed write is raised here."""
     while len(pending) > most:
-        pending.popleft().result()
-
-
-def _count_empty(maps: Sequence[ActivationMaps]) -> int:
-    return sum(int((entry.strided.amax(dim=(1, 2)) == 0).sum()) for entry in maps if entry.labels)
+        empty.update(pending.popleft().result())
 
 
 def _batches(photos: Sequence[Photo], batch_size: int, is_waiting: Callable[[Photo], bool]) -> list[tuple[Photo, ...]]:

@@ -148,10 +148,15 @@ class StageReport:
 class Execution:
     """How photos are sent through a classifier; nothing here changes a result beyond rounding.
 
+    What rounds differently (another precision, compiled) makes other features and seeds, which are not mixed.
+
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         batch_size: Photos of one size that share a forward, ≥ 1.
         workers: Threads that read photos ahead, ≥ 0; 0 reads them in line.
+        precision: Number format of the forward passes: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for
+            what the device is fastest in.
+        compiled: Send the network through torch.compile.
 
     Raises:
         LpcamError: a number is too small.
@@ -160,6 +165,8 @@ class Execution:
     device: str = "auto"
     batch_size: int = 1
     workers: int = 1
+    precision: str = "float32"
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch size", self.batch_size, 1), ("workers", self.workers, 0)):

@@ -23,7 +23,7 @@ from lpcam.errors import LpcamError
 from lpcam.files import read_json, write_atomically, write_json
 from lpcam.records import Failure
 
-SCHEMA = 1
+SCHEMA = 2
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 CLASS_WEIGHTS = "class_weights.safetensors"
 REPAIR = "run 'lpcam extract-features' again to complete it"
@@ -45,6 +45,7 @@ class Description:
         channels: C.
         scales: Scales of the CAM; the features are those of scale 1 without mirror.
         dtype: ``float16``, ``bfloat16`` or ``float32``.
+        precision: Number format of the forward passes.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +59,7 @@ class Description:
     channels: int
     scales: tuple[float, ...]
     dtype: str
+    precision: str = "float32"
 
     @property
     def fingerprint(self) -> str:

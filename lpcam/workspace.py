@@ -109,8 +109,8 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, overw
         return
     if not same and there and not overwrite:
         raise LpcamError(
-            f"{folder} holds seeds made with other prototypes, weights, scales or photos, or by another tool: "
-            "add --overwrite to replace them, or choose another --out or --workspace"
+            f"{folder} holds seeds made with other prototypes, weights, scales, precision or photos, "
+            "or by another tool: add --overwrite to replace them, or choose another --out or --workspace"
         )
     for path in there if overwrite else ():
         path.unlink()

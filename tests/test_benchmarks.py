@@ -337,7 +337,7 @@ def test_real_photos_means_over_the_classes_named():
     scores = SeedScores(2, [0.5])
     maps = ActivationMaps((0,), torch.zeros(1, 1, 1), torch.tensor([[[1.0, 1.0, 0.0]]]))
     scores.update(maps, np.array([[1, 2, 0]], np.uint8))
-    found = real_photos._scored(scores, ("background", "cat", "dog"), ("background", "cat"))
+    found = real_photos.scored(scores, ("background", "cat", "dog"), ("background", "cat"))
     assert found["miou"] == pytest.approx(0.75)
     assert found["all_classes"]["miou"] == pytest.approx(0.5)
     assert found["per_class"] == {"background": 1.0, "cat": 0.5, "dog": 0.0}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lpcam.backbones.classifier import Blueprint, Classifier
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, resolve_device
 from lpcam.records import Failure, Photo
 from tests.tiny import tiny_classifier
@@ -97,3 +98,34 @@ def test_a_batch_gives_the_features_of_its_photos(tmp_path):
 def test_auto_is_a_device_that_is_there():
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
     assert resolve_device("cuda:3") == "cuda:3"
+
+
+def convolution(channels=8):
+    """A classifier whose features do depend on the number format."""
+    generator = torch.Generator().manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, channels, 4, stride=4, bias=False), torch.nn.ReLU())
+    network[0].weight.data = torch.rand(network[0].weight.shape, generator=generator)
+    blueprint = Blueprint(network, stages=("0", "1"), head="fc.weight", stride=4, minimum_side=4)
+    return Classifier("tiny", blueprint, "1", 4, torch.ones(1, channels), "0" * 64)
+
+
+@pytest.mark.parametrize(("precision", "most"), [("bfloat16", 2e-2), ("float16", 2e-3)])
+def test_another_precision_rounds_and_still_gives_float32(tmp_path, precision, most):
+    photo = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (16, 24, 3)))
+    exact = Forward(convolution(), (1.0,))
+    rough = Forward(convolution(), (1.0,), precision=precision)
+    (expected,), (found,) = (list(entry.features(entry.load([photo]))) for entry in (exact, rough))
+    difference = (found - expected).abs().max() / expected.abs().max()
+    assert found.dtype == torch.float32
+    assert 0 < difference < most
+    assert (exact.precision, rough.precision) == ("float32", precision)
+
+
+def test_compiled_goes_through_torch_compile(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda call, dynamic: compiled.append(dynamic) or call)
+    photo = save(tmp_path / "a.png", flat(8, 12, (255, 0, 0)))
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,), compiled=True)
+    (features,) = forward.features(forward.load([photo]))
+    assert compiled == [True]
+    assert features[0, 0, 0].tolist() == [[1, 1, 1], [1, 1, 1]]

@@ -74,6 +74,15 @@ def test_maps_that_are_zero_everywhere_are_counted(tmp_path):
     assert bool(found["lpcam"]["0"].high_res.isfinite().all())
 
 
+def test_several_writers_write_the_same(tmp_path):
+    photos = [half_red_half_green(tmp_path / f"{index}.png") for index in range(5)]
+    methods = {"lpcam": Lpcam(torch.stack([torch.zeros(3), torch.eye(3)[1]]))}
+    (one, alone), (four, together) = (run(photos, methods, writers=count) for count in (1, 4))
+    assert one.notices == four.notices == ("5 maps of lpcam are zero everywhere",)
+    assert sorted(alone["lpcam"]) == sorted(together["lpcam"])
+    assert all(torch.equal(alone["lpcam"][name].high_res, together["lpcam"][name].high_res) for name in alone["lpcam"])
+
+
 def test_a_failed_write_is_raised(tmp_path):
     def full(name, maps):
         raise OSError("disk full")

@@ -23,6 +23,7 @@ ORDER = (  # a room imports only from rooms further left
     "kmeans",
     "prototypes",
     "store",
+    "precision",
     "forward",
     "engines",
     "extract",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lpcam.engines import Placement, Runner, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.extract import DEFAULT_DTYPE, DEFAULT_SHARD_SIZE, describe, extract, extract_shard, shards_of
 from lpcam.forward import Forward
+from lpcam.precision import resolve_precision
 from lpcam.records import Execution, Progress, StageReport, silent
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.store import DTYPES, Description, clear, holds_other
-from lpcam.views import PUBLISHED_SCALES, check_scales
+from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
 
 
@@ -51,9 +52,10 @@ def extract_features(
         raise unknown("dtype", dtype, DTYPES)
     placement.refuse_overwrite(overwrite, workspace.features)
     split = data.open()
-    here = runs_here(placement, execution.device)
-    device = own_device(placement, execution.device) if here else "cpu"  # the other processes have the GPUs
-    forward = Forward(classifier.load(len(split.classes), device), check_scales(scales))
+    execution = settled(execution, placement)
+    device = own_device(placement, execution.device) if runs_here(placement, execution.device) else "cpu"
+    net = classifier.load(len(split.classes), device)
+    forward = Forward(net, scales, precision=execution.precision, compiled=execution.compiled)
     description = describe(split, forward, dtype)
     if overwrite:
         clear(workspace.features)
@@ -79,6 +81,22 @@ def extract_features(
     return report
 
 
+def settled(execution: Execution, placement: Placement) -> Execution:
+    """Return the execution with the precision that ``auto`` means where the shards are done, the same for all of them.
+
+    Raises:
+        LpcamError: nobody knows yet on what machines that is.
+    """
+    if execution.precision != "auto":
+        return execution
+    if placement.engine == "ray":
+        raise LpcamError(
+            "--precision auto follows the machine, and a Ray cluster may have several kinds: "
+            "name float32, bfloat16 or float16"
+        )
+    return replace(execution, precision=resolve_precision("auto", own_device(placement, execution.device)))
+
+
 @dataclass(frozen=True)
 class ExtractionJob:
     """What another process needs to know to extract shards.
@@ -87,7 +105,7 @@ class ExtractionJob:
         classifier: Where the classifier comes from.
         folder: Of the store.
         description: What the features are.
-        execution: Batch size and workers.
+        execution: Batch size and workers; its precision is that of the description.
     """
 
     classifier: ClassifierSource
@@ -98,5 +116,7 @@ class ExtractionJob:
     def open(self, device: str) -> Runner:
         """Load the classifier and return the function that writes a shard."""
         net = self.classifier.load_again(len(self.description.classes), device, self.description.weights_sha256)
-        forward = Forward(net, self.description.scales)
+        forward = Forward(
+            net, self.description.scales, precision=self.description.precision, compiled=self.execution.compiled
+        )
         return lambda shard, tick: extract_shard(shard, forward, self.folder, self.description, self.execution, tick)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from lpcam.backbones.classifier import Classifier
+from lpcam.corridor.extraction import settled
 from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.extract import shards_of
@@ -30,6 +31,7 @@ from lpcam.views import check_scales
 from lpcam.workspace import Workspace, claim_seeds
 
 DEFAULT_METHOD = "lpcam"
+_CUDA_WRITERS = 4  # a GPU makes maps faster than one thread writes them
 
 _METHODS: dict[str, Callable[[Tensor, Callable[[], Prototypes]], Method]] = {
     "cam": lambda weights, _: Cam(weights),
@@ -79,6 +81,7 @@ def generate(
     photos = source.with_split(split).open()
     _check_classes(photos, manifest.description.classes)
     names = tuple(dict.fromkeys(methods))
+    execution = settled(execution, placement)
     here = runs_here(placement, execution.device)
     job = GenerationJob(
         classifier=ClassifierSource.from_json(manifest.sources["classifier"]),
@@ -127,7 +130,7 @@ class GenerationJob:
         folders: Of the seeds, by method.
         refiner: Family whose format is written.
         scales: Of the views.
-        execution: Batch size and workers.
+        execution: Batch size, workers, precision.
     """
 
     classifier: ClassifierSource
@@ -159,7 +162,7 @@ class _Opened:
     def __init__(self, job: GenerationJob, device: str) -> None:
         self._job = job
         net = job.classifier.load_again(len(job.description.classes), device, job.description.weights_sha256)
-        self.forward = Forward(net, job.scales)
+        self.forward = Forward(net, job.scales, precision=job.execution.precision, compiled=job.execution.compiled)
         self.prototypes = _PrototypesOnce(job.prototypes, net, job.description.fingerprint)
         self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
         writer = get_refiner(job.refiner)
@@ -174,6 +177,7 @@ class _Opened:
             self._sinks,
             is_waiting=self._job.is_waiting,
             execution=self._job.execution,
+            writers=_CUDA_WRITERS if self.forward.device.type == "cuda" else 1,
             progress=lambda _stage, done, _total: tick(done),
         )
 
@@ -235,6 +239,7 @@ def _made_by(
         "layer": net.layer,
         "stride": net.stride,
         "scales": list(forward.scales),
+        "precision": forward.precision,
         "prototypes": None if method == "cam" else prototypes().sha256,
         "dataset": split.dataset,
         "classes": list(split.classes),

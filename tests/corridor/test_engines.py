@@ -174,6 +174,15 @@ def test_an_error_in_another_process_is_the_same_one_line(tmp_path, data, classi
         corridor.extract_features(workspace, data, classifier, scales=SCALES, shard_size=6, placement=two)
 
 
+def test_the_precision_of_all_workers_is_settled_before_they_start(monkeypatch):
+    monkeypatch.setattr(extraction, "resolve_precision", lambda precision, device: f"{precision} on {device}")
+    asked = Execution("cpu", precision="auto")
+    assert extraction.settled(asked, Placement(processes=2)).precision == "auto on cpu"
+    assert extraction.settled(Execution(), Placement(engine="ray")) == Execution()
+    with pytest.raises(LpcamError, match="name float32, bfloat16 or float16"):
+        extraction.settled(asked, Placement(engine="ray"))
+
+
 def _other_weights(describe):
     from dataclasses import replace
 

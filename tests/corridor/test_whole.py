@@ -87,6 +87,25 @@ def test_batches_agree_to_rounding_and_select_the_same_prototypes(tmp_path, data
             assert np.abs(seed - other).max() < 1e-5
 
 
+def test_another_precision_makes_other_seeds_which_are_not_mixed(tmp_path, data, classifier):
+    exact = run(tmp_path / "w", data, classifier)
+    before = all_bytes(exact, "seeds/lpcam/**/*.npy")
+    rough = Execution(precision="bfloat16")
+    with pytest.raises(
+        LpcamError, match="holds seeds made with other prototypes, weights, scales, precision or photos"
+    ):
+        corridor.generate(exact, execution=rough)
+    assert all_bytes(exact, "seeds/lpcam/**/*.npy") == before
+    with pytest.raises(LpcamError, match="holds features of other photos, labels, weights or options"):
+        corridor.extract_features(exact, data, classifier, scales=SCALES, execution=rough)
+    corridor.generate(exact, execution=rough, out=tmp_path / "rough")  # prototypes of float32 serve any precision
+    for path in exact.seeds("lpcam", "irn").glob("*.npy"):
+        seed, other = (
+            np.load(file, allow_pickle=True).item()["high_res"] for file in (path, tmp_path / "rough" / path.name)
+        )
+        assert 0 < np.abs(seed - other).max() < 0.1
+
+
 def test_an_interrupted_extraction_goes_on_and_ends_with_the_same_bytes(tmp_path, data, classifier):
     whole, torn = Workspace(tmp_path / "a"), Workspace(tmp_path / "b")
     options = {"scales": SCALES, "shard_size": 2}
