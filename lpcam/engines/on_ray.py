@@ -7,6 +7,7 @@ import os
 import pickle
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lpcam.engines.placement import ATTEMPTS, Job, Placement, Runner, given_up, limit_threads
@@ -60,7 +61,7 @@ class _Actors:
         self._running: dict[Any, tuple[Any, int | None]] = {}
         self.results: dict[int, Any] = {}
         count, cpus, gpus = _resources(ray, placement, device)
-        self._arguments = (pickle.dumps(job), "cuda" if gpus else "cpu", placement.threads or cpus)
+        self._arguments = (pickle.dumps(job), "cuda" if gpus else "cpu", placement.threads or cpus, str(Path.cwd()))
         self._actor = ray.remote(_Worker).options(num_cpus=cpus, num_gpus=gpus, scheduling_strategy="SPREAD")
         for _ in range(min(count, len(shards))):
             self._hire()
@@ -124,8 +125,10 @@ class _Actors:
 class _Worker:
     """An actor."""
 
-    def __init__(self, job: bytes, device: str, threads: int) -> None:
+    def __init__(self, job: bytes, device: str, threads: int, folder: str) -> None:
         limit_threads(threads)
+        if Path(folder).is_dir():  # relative paths mean what they mean to the driver
+            os.chdir(folder)
         self._job, self._device, self._threads = job, device, threads
         self._run: Runner | None = None
 
