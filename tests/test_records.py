@@ -40,3 +40,11 @@ def test_the_report_has_the_contracts_fields():
 def test_execution_options_out_of_range(bad):
     with pytest.raises(LpcamError, match=r"choose \d or more"):
         Execution(**bad)
+
+
+def test_the_reports_of_shards_add_up():
+    first = StageReport(3, 0, (Failure("a", "x"),), 2.0, 1.5, empty_maps={"cam": 1})
+    second = StageReport(1, 2, (), 9.0, 1.0, empty_maps={"cam": 2, "lpcam": 0})
+    whole = StageReport.merged([first, second], 5.0)
+    assert whole == StageReport(4, 2, (Failure("a", "x"),), 5.0, 2.5, empty_maps={"cam": 3, "lpcam": 0})
+    assert StageReport.merged([], 0.0) == StageReport(0, 0, (), 0.0, 0.0)

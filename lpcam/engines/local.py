@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 
 from lpcam.engines.placement import ATTEMPTS, Job, Runner, given_up, limit_threads
 from lpcam.errors import LpcamError
@@ -67,9 +67,7 @@ class _Pool:
 
     def listen(self) -> None:
         """Wait for the processes and take what they say."""
-        for channel in wait(list(self._workers)):
-            if not isinstance(channel, Connection):
-                continue
+        for channel in cast("list[Connection]", wait(list(self._workers))):
             try:
                 kind, index, value = pickle.loads(channel.recv_bytes())  # noqa: S301
             except (*_GONE, OSError):
