@@ -187,7 +187,7 @@ def _measured(stage: str) -> float:
 def _images_per_second(stage: str, photos: PhotoSet) -> float:
     """The measured rate at the data set's photo size: the forwards grow with the pixels."""
     height, width = _load("generate_speed")["settings"]["size"]
-    return _measured(stage) * height * width / math.prod(photos.size)
+    return _measured(stage) * float(height * width) / math.prod(photos.size)
 
 
 def _rate(stage: str) -> str:
