@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import shutil
 import sys
 import time
 from collections import deque
@@ -67,7 +69,7 @@ class Forward:
         self.scales = check_scales(scales)
         self.device = classifier.class_weights.device
         self.precision = resolve_precision(precision, str(self.device))
-        self._network = torch.compile(classifier.features, dynamic=True) if compiled else classifier.features
+        self._network = _compiled(classifier.features, self.device) if compiled else classifier.features
         self._clock = _CudaClock() if self.device.type == "cuda" else _Clock()
 
     @property
@@ -101,6 +103,13 @@ class Forward:
         with self._clock, computing_in(self.precision, str(self.device)):
             features: Tensor = self._network(images)
         return features.float()
+
+
+def _compiled(network: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise LpcamError("--compile needs a C++ compiler on the CPU: install g++, or leave --compile out")
+    result: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=True)
+    return result
 
 
 class _Clock:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from lpcam.backbones.classifier import Blueprint, Classifier
+from lpcam.errors import LpcamError
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, resolve_device
 from lpcam.records import Failure, Photo
 from tests.tiny import tiny_classifier
@@ -129,3 +130,9 @@ def test_compiled_goes_through_torch_compile(tmp_path, monkeypatch):
     (features,) = forward.features(forward.load([photo]))
     assert compiled == [True]
     assert features[0, 0, 0].tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_compiled_without_a_compiler_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(LpcamError, match="--compile needs a C\\+\\+ compiler on the CPU: install g\\+\\+"):
+        Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,), compiled=True)
