@@ -14,8 +14,6 @@ from lpcam.sources import ClassifierSource, DataSource
 VOC_SIZE = (375, 500)
 CLASSES = 20
 
-_MODELS = {"resnet50": "resnet50", "torchvision/mobilenet_v2": "mobilenet_v2"}
-
 
 def write_photos(
     root: Path, count: int, *, size: tuple[int, int] = VOC_SIZE, classes: int = CLASSES, seed: int = 0
@@ -41,23 +39,24 @@ def write_photos(
     return DataSource("voc", root, "train", labels=root / "labels.csv")
 
 
-def write_classifier(arch: str, path: Path, *, seed: int = 0) -> ClassifierSource:
+def write_classifier(arch: str, path: Path, *, stride: int = 16, seed: int = 0) -> ClassifierSource:
     """Write a checkpoint of random weights, batch norm set by noise so that the features keep a healthy scale.
 
     Args:
-        arch: ``resnet50`` or ``torchvision/mobilenet_v2``.
+        arch: ``resnet50`` or ``torchvision/NAME``.
         path: The file.
+        stride: Output stride it is to be loaded with.
         seed: Of the weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = models.get_model(_MODELS[arch], weights=None, num_classes=CLASSES)
+        network = models.get_model(arch.removeprefix("torchvision/"), weights=None, num_classes=CLASSES)
         with torch.no_grad():
             network.train()
             for _ in range(8):
                 network(torch.randn(2, 3, 96, 96))
     torch.save(network.state_dict(), path)
-    return ClassifierSource(arch, path, stride=16)
+    return ClassifierSource(arch, path, stride=stride)
 
 
 def _picture(random: np.random.Generator, size: tuple[int, int]) -> Image.Image:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu, isolated, kmeans_speed, map_stage, photos, real_photos, record, startup
+from benchmarks import generate_speed, gpu, isolated, kmeans_speed, map_stage, photos, real_photos, record, startup
 from benchmarks.record import Check, Findings, Timing
+from lpcam import corridor
 from lpcam.errors import LpcamError
 from lpcam.evaluation import SeedScores
 from lpcam.records import ActivationMaps
+from lpcam.refiners import get_refiner
 from lpcam.sources import DataSource
+from lpcam.workspace import Workspace
+from tests.reference import one_at_a_time
 from tests.reference.kmeans import kmeans as slow_kmeans
 from tests.reference.lpcam import localise as slow_localise
 
@@ -202,7 +207,7 @@ def dry(name):
 
 def test_map_stage_runs_and_its_baseline_is_the_papers():
     assert set(dry("map_stage").results) == {"1 class", "3 classes"}
-    features, prototypes = map_stage.make_data(1, map_stage.DRY)
+    features, prototypes = map_stage.make_data(map_stage.DRY.cases[0], map_stage.DRY)
     ours = map_stage.one_by_one_maps(features, prototypes)[1][0]
     classes, context = (pair.double().numpy() for pair in prototypes[0])
     expected = slow_localise(features[1].double().numpy(), list(classes), list(context))
@@ -237,11 +242,71 @@ def test_kmeans_speed_runs(monkeypatch):
     assert len([check for check in findings.checks if check.equality]) == 3
 
 
-def test_generate_speed_runs():
-    found = dry("generate_speed").results["torchvision/mobilenet_v2"]
-    for stage in ("extract-features", "cam", "lpcam"):
-        assert found[stage]["images"] == 2
-        assert found[stage]["ratio"] >= 1
+def test_generate_speed_runs_and_its_seeds_are_those_of_one_at_a_time():
+    findings = dry("generate_speed")
+    found = findings.results["torchvision/mobilenet_v2"]
+    assert found["images"] == 2
+    assert {"forwards alone", "generate float32", "one at a time"} <= set(found["sides"])
+    assert [check.equality for check in findings.checks] == [True]
+
+
+@pytest.mark.parametrize("method", ["cam", "lpcam"])
+def test_the_published_way_writes_the_seeds_of_the_corridor(method, data, classifier, tmp_path):
+    workspace, scales = Workspace(tmp_path / "work"), (1.0, 0.5, 1.5)
+    corridor.extract_features(workspace, data, classifier, scales=scales)
+    prototypes = generate_speed.write_prototypes(workspace, 3, 2)
+    assert [(len(classes), len(context)) for classes, context in prototypes.values()] == [(3, 2), (3, 2)]
+    corridor.generate(workspace, methods=[method], out=tmp_path / "ours")
+    photos, net = data.open().photos, classifier.load(2, "cpu")
+    if method == "cam":
+        one_at_a_time.write_cam(net, photos, scales, tmp_path / "theirs")
+    else:
+        one_at_a_time.write_lpcam(net, photos, scales, prototypes, tmp_path / "theirs")
+    assert len(list((tmp_path / "theirs").iterdir())) == len(photos)
+    largest, mean = generate_speed.difference(tmp_path / "ours", tmp_path / "theirs")
+    assert largest < 1e-4
+    assert mean < 1e-5
+
+
+def test_the_published_way_is_the_papers_map_by_map():
+    features, prototypes = map_stage.make_data(map_stage.DRY.cases[0], map_stage.DRY)
+    classes, context = prototypes[0]
+    expected = slow_localise(features[1].double().numpy(), classes.double().numpy(), context.double().numpy())
+    np.testing.assert_allclose(one_at_a_time.localise(features[1], classes, context).numpy(), expected, atol=1e-6)
+    alone = one_at_a_time.localise(-features[1], classes, context[:0])
+    assert alone.max() < 0  # without context neither subtracted nor cut off
+
+
+def test_seeds_that_differ_are_noticed(tmp_path):
+    maps = ActivationMaps((3,), torch.zeros(1, 2, 2), torch.zeros(1, 5, 5))
+    get_refiner("irn").write(tmp_path / "ours", "a", maps)
+    (tmp_path / "theirs").mkdir()
+    theirs = {"keys": torch.tensor([3]), "cam": torch.full((1, 2, 2), torch.nan), "high_res": np.zeros((1, 5, 5))}
+    np.save(tmp_path / "theirs" / "a.npy", theirs)
+    assert generate_speed.difference(tmp_path / "ours", tmp_path / "theirs") == (0, 0)
+    theirs["high_res"][0, 0, 0] = 0.5
+    np.save(tmp_path / "theirs" / "a.npy", theirs)
+    assert generate_speed.difference(tmp_path / "ours", tmp_path / "theirs")[0] == 0.5
+
+
+def test_precisions_are_those_the_library_knows(monkeypatch):
+    @dataclass(frozen=True)
+    class WithPrecision:
+        device: str = "auto"
+        workers: int = 1
+        precision: str = "auto"
+
+    monkeypatch.setattr(generate_speed, "Execution", WithPrecision)
+    found = generate_speed.executions(("float32", "bfloat16"), 1)
+    assert [execution.precision for execution in found.values()] == ["float32", "bfloat16"]
+
+    @dataclass(frozen=True)
+    class Without:
+        device: str = "auto"
+        workers: int = 1
+
+    monkeypatch.setattr(generate_speed, "Execution", Without)
+    assert generate_speed.executions(("float32", "bfloat16"), 3) == {"float32": Without("cpu", 3)}
 
 
 def test_memory_runs(monkeypatch):
