@@ -25,15 +25,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.photos import VOC_SIZE, write_classifier, write_photos
+from benchmarks.photos import VOC_SIZE, write_classifier, write_photos, write_prototypes
 from benchmarks.record import Check, Findings, Timing, command
 from lpcam.corridor import extract_features, generate
 from lpcam.forward import Forward, Loaded
-from lpcam.methods.lpcam import fold
-from lpcam.prototypes import Centres, Prototypes, Provenance
 from lpcam.records import Execution, Photo
 from lpcam.refiners import get_refiner
-from lpcam.store import FeatureStore
 from lpcam.workspace import Workspace
 
 FORWARDS = "forwards alone"
@@ -99,42 +96,6 @@ def has_bfloat16_units() -> bool:
     except OSError:
         return False
     return bool(words & {"avx512_bf16", "amx_bf16"})
-
-
-def write_prototypes(workspace: Workspace, classes: int, context: int) -> dict[int, tuple[Tensor, Tensor]]:
-    """Write a prototype file of stored local features: rated high and low by a class's own weights.
-
-    Not clustered, because random weights leave some classes without a position of positive CAM; less their mean, because
-    features of random weights are nearly parallel, and the contrast of their cosines would be rounding. The half that
-    points along the mean is the class's, so that no map is zero everywhere.
-
-    Args:
-        workspace: Holds a feature store.
-        classes: Class prototypes of every class.
-        context: Context prototypes of every class.
-
-    Returns:
-        The class prototypes and context prototypes of every class.
-    """
-    store = FeatureStore(workspace.features)
-    features = torch.cat([torch.as_tensor(rows).float() for rows in store.rows(store.photos)])
-    mean = features.mean(dim=0)
-    features -= mean
-    made = []
-    for weights in store.class_weights():
-        halves = features[(features @ weights).argsort(descending=True)].tensor_split(2)
-        high, low = halves if mean @ fold(*halves) > 0 else reversed(halves)
-        made.append(_centres(_spread(high, classes), _spread(low, context)))
-    known = store.manifest.description
-    provenance = Provenance(
-        classes=known.classes,
-        weights_sha256=known.weights_sha256,
-        layer=known.layer,
-        stride=known.stride,
-        features=known.fingerprint,
-    )
-    Prototypes(tuple(made), provenance).save(workspace.prototypes)
-    return {label: (one.class_prototypes, one.context_prototypes) for label, one in enumerate(made)}
 
 
 def difference(ours: Path, theirs: Path) -> tuple[float, float]:
@@ -243,27 +204,6 @@ class _Bench:
 
     def _seeds(self, precision: str) -> Path:
         return self.root / "seeds" / precision
-
-
-def _spread(rows: Tensor, count: int) -> Tensor:
-    """Return ``count`` rows at equal distances."""
-    return rows[torch.linspace(0, len(rows) - 1, count).long()]
-
-
-def _centres(classes: Tensor, context: Tensor) -> Centres:
-    """Return centres that are all selected."""
-    vectors = torch.cat([classes, context])
-    count = len(vectors)
-    return Centres(
-        vectors=vectors,
-        is_object=torch.arange(count) < len(classes),
-        selected=torch.ones(count, dtype=torch.bool),
-        scores=torch.ones(count),
-        sizes=torch.ones(count, dtype=torch.long),
-        object_vectors=len(classes),
-        rest_vectors=len(context),
-        fallback=False,
-    )
 
 
 def _checks(arch: str, found: Mapping[str, Any], precisions: Sequence[str]) -> list[Check]:

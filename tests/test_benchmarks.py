@@ -254,15 +254,15 @@ def test_generate_speed_runs_and_its_seeds_are_those_of_one_at_a_time():
 def test_the_published_way_writes_the_seeds_of_the_corridor(method, data, classifier, tmp_path):
     workspace, scales = Workspace(tmp_path / "work"), (1.0, 0.5, 1.5)
     corridor.extract_features(workspace, data, classifier, scales=scales)
-    prototypes = generate_speed.write_prototypes(workspace, 3, 2)
+    prototypes = photos.write_prototypes(workspace, 3, 2)
     assert [(len(classes), len(context)) for classes, context in prototypes.values()] == [(3, 2), (3, 2)]
     corridor.generate(workspace, methods=[method], out=tmp_path / "ours")
-    photos, net = data.open().photos, classifier.load(2, "cpu")
+    split, net = data.open().photos, classifier.load(2, "cpu")
     if method == "cam":
-        one_at_a_time.write_cam(net, photos, scales, tmp_path / "theirs")
+        one_at_a_time.write_cam(net, split, scales, tmp_path / "theirs")
     else:
-        one_at_a_time.write_lpcam(net, photos, scales, prototypes, tmp_path / "theirs")
-    assert len(list((tmp_path / "theirs").iterdir())) == len(photos)
+        one_at_a_time.write_lpcam(net, split, scales, prototypes, tmp_path / "theirs")
+    assert len(list((tmp_path / "theirs").iterdir())) == len(split)
     largest, mean = generate_speed.difference(tmp_path / "ours", tmp_path / "theirs")
     assert largest < 1e-4
     assert mean < 1e-5
