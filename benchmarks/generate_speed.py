@@ -56,7 +56,7 @@ class Settings:
     """
 
     archs: tuple[str, ...] = (_MAIN, "torchvision/mobilenet_v2")
-    photos: int = 4
+    photos: int = 3
     size: tuple[int, int] = VOC_SIZE
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     class_prototypes: int = 12
@@ -218,11 +218,20 @@ def _checks(arch: str, found: Mapping[str, Any], precisions: Sequence[str]) -> l
     faster = first["times_faster_than_one_at_a_time"]
     checks += [
         Check(f"{arch}: seconds of generate over those of the forwards alone", _over(first), 1.1, "at most"),
-        Check(f"{arch}: times faster than one at a time", faster, 2, "at least"),
+        Check(f"{arch}: times faster than one at a time, both in float32", faster, 2, "at least"),
     ]
     if len(generated) > 1 and has_bfloat16_units():
-        best = max(_over(first) / _over(other) for other in generated.values())
-        checks.append(Check(f"{arch}: times faster in the best precision than in float32", best, 1.6, "at least"))
+        best = min(generated.values(), key=_over)
+        faster = best["times_faster_than_one_at_a_time"]
+        checks += [
+            Check(
+                f"{arch}: times faster in the best precision than in float32",
+                _over(first) / _over(best),
+                1.6,
+                "at least",
+            ),
+            Check(f"{arch}: times faster in the best precision than one at a time", faster, 2, "at least"),
+        ]
     return checks
 
 
