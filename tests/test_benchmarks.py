@@ -14,11 +14,24 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import generate_speed, gpu, isolated, kmeans_speed, map_stage, photos, real_photos, record, startup
+from benchmarks import (
+    cost,
+    generate_speed,
+    gpu,
+    isolated,
+    kmeans_speed,
+    map_stage,
+    peers,
+    photos,
+    real_photos,
+    record,
+    startup,
+)
 from benchmarks.record import Check, Findings, Timing
 from lpcam import corridor
 from lpcam.errors import LpcamError
 from lpcam.evaluation import SeedScores
+from lpcam.methods.cam import class_activation
 from lpcam.records import ActivationMaps
 from lpcam.refiners import get_refiner
 from lpcam.sources import DataSource
@@ -28,7 +41,7 @@ from tests.reference.kmeans import kmeans as slow_kmeans
 from tests.reference.lpcam import localise as slow_localise
 
 FOLDER = Path(record.__file__).parent
-LIBRARY = {"__init__", "record", "isolated", "photos", "tables"}
+LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in LIBRARY)
 
 
@@ -111,6 +124,10 @@ def test_a_record_that_breaks_the_contract_is_refused(changes, message, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_record_may_say_how_long_it_took():
+    record.validate(make_record(seconds=1.5))
+
+
 def test_a_missed_target_is_kept():
     record.validate(make_record(checks=[Check("speed", 2, 15, "at least").as_json()]))
 
@@ -132,6 +149,7 @@ def test_a_command_writes_where_it_is_told_and_a_dry_run_only_there(tmp_path, ca
     assert (dry["dry_run"], dry["settings"]["seconds"]) == (True, [2.0])
     assert (full["dry_run"], full["settings"]["seconds"]) == (False, [1.0])
     assert full["checks"][0]["passed"] is False
+    assert 0 <= full["seconds"] < 60
 
 
 @pytest.mark.parametrize("path", sorted(record.RESULTS.glob("*.json")), ids=lambda path: path.stem)
@@ -307,6 +325,41 @@ def test_precisions_are_those_the_library_knows(monkeypatch):
 
     monkeypatch.setattr(generate_speed, "Execution", Without)
     assert generate_speed.executions(("float32", "bfloat16"), 3) == {"float32": Without("cpu", 3)}
+
+
+def test_peers_runs_and_same_maps_are_equal():
+    pytest.importorskip("torchcam")
+    pytest.importorskip("pytorch_grad_cam")
+    findings = dry("peers")
+    assert len(findings.results["sides"]) == 4 + 5
+    assert findings.results["left_out"] == {}
+    assert len([check for check in findings.checks if check.equality]) == 3
+
+
+def test_peers_notices_maps_that_differ(monkeypatch):
+    pytest.importorskip("torchcam")
+    monkeypatch.setattr(peers, "class_activation", lambda *given: class_activation(*given).square())
+    findings = peers.run(peers.DRY)
+    assert not any(check.passed for check in findings.checks if check.equality)
+
+
+def test_peers_that_cannot_be_imported_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(peers, "_MODULES", {"torch-cam": "no_such_torchcam", "pytorch-grad-cam": "no_such_grad_cam"})
+    findings = dry("peers")
+    assert set(findings.results["left_out"]) == {"torch-cam", "pytorch-grad-cam"}
+    assert len(findings.results["sides"]) == 4
+    assert "torch-cam is left out: No module named 'no_such_torchcam'" in capsys.readouterr().out
+    record.validate(make_record(results=findings.results))
+
+
+def test_cost_runs():
+    findings = dry("cost")
+    assert list(findings.results) == ["images", "classes", "prototypes", "kmeans", "sides"]
+    for sweep in findings.results.values():
+        assert all(len(series["seconds"]) == len(sweep["values"]) for series in sweep["series"].values())
+        assert all(seconds > 0 for series in sweep["series"].values() for seconds in series["seconds"])
+    assert set(findings.results["prototypes"]["series"]) == {"generate", cost.LIMIT, "one at a time"}
+    assert len(findings.checks) == 4
 
 
 def test_memory_runs(monkeypatch):
