@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,8 +59,8 @@ class Forward:
         height, width = pixels[0].shape[:2]
         net = self.classifier
         sizes = [view_size((height, width), scale, net.minimum_side) for scale in self.scales]
-        views = tuple(torch.stack([view(photo, size, net.mean, net.std) for photo in pixels]) for size in sizes)
-        return Loaded(tuple(photos), (height, width), views)
+        views = (np.stack([view(photo, size, net.mean, net.std).numpy() for photo in pixels]) for size in sizes)
+        return Loaded(tuple(photos), (height, width), tuple(map(torch.from_numpy, views)))
 
     @torch.inference_mode()
     def features(self, loaded: Loaded) -> Iterator[Tensor]:
