@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, resolve_device
-from lpcam.records import Failure, Photo
+from lpcam.records import ActivationMaps, Failure, Photo
+from lpcam.refiners import get_refiner
 from tests.tiny import tiny_classifier
 
 
@@ -97,3 +102,19 @@ def test_a_batch_gives_the_features_of_its_photos(tmp_path):
 def test_auto_is_a_device_that_is_there():
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
     assert resolve_device("cuda:3") == "cuda:3"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads in /proc")
+def test_a_thread_that_loads_or_writes_starts_no_torch_workers(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    photo, forward = Photo("a", tmp_path / "a.png", (0,)), Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 2.0))
+    maps = ActivationMaps((0, 1), torch.rand(2, 94, 125), torch.rand(2, 375, 500))
+
+    def grown() -> int:
+        before = len(list(Path("/proc/self/task").iterdir()))
+        assert isinstance(forward.load([photo]), Loaded)
+        get_refiner("irn").write(tmp_path / "seeds", "a", maps)
+        return len(list(Path("/proc/self/task").iterdir())) - before
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(grown).result() == 0
