@@ -4,8 +4,8 @@ All sides get the same view of a photo, float32 [1, 3, H, W] in memory, the same
 weights at its own output stride of 32, and the same class (the one the network scores highest); all return one
 normalised map [H, W]. The peers work at one scale, so everything here is at scale 1 without a mirror, which is not how
 seeds are made. They are used as their documentation shows it, in torch's default layout; lpcam uses its own, channels
-last. Both forwards stand beside them, because the layout alone makes a difference. GradCAM and LayerCAM need a backward
-pass, CAM and LPCAM none.
+last. Both forwards stand beside them, because the layout alone makes a difference. GradCAM and LayerCAM need gradients,
+which torch-cam takes as far back as the layer and pytorch-grad-cam through the whole network; CAM and LPCAM need none.
 
 Folding the prototypes and installing the hooks happens once a run and is not timed. torch-cam leaves its maps at the
 size of the features, so they are resized as ours are.
@@ -64,7 +64,7 @@ class Settings:
     size: tuple[int, int] = VOC_SIZE
     class_prototypes: int = 12
     context_prototypes: int = 9
-    rounds: int = 5
+    rounds: int = 3
 
 
 DRY = Settings(size=(96, 128), class_prototypes=3, context_prototypes=2, rounds=1)
