@@ -30,13 +30,14 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# About ten minutes; `make bench-real` needs the photos and takes over half an hour.
+# Under ten minutes on two cores; `make bench-real` needs the photos and takes over half an hour.
 bench: setup
-	for name in map_stage kmeans_speed generate_speed memory startup; do \
+	for name in startup map_stage kmeans_speed generate_speed memory peers cost; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.plots
 
 bench-real: setup
 	$(BIN)/python -m benchmarks.real_photos
