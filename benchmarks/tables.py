@@ -58,7 +58,7 @@ def all_checks() -> str:
         for name in _present(MAKE_BENCH)
         for check in _load(name)["checks"]
     ]
-    return _markdown(["benchmark", "what", "measured", "limit", ""], rows)
+    return markdown(["benchmark", "what", "measured", "limit", ""], rows)
 
 
 def generate_speed() -> str:
@@ -72,7 +72,7 @@ def generate_speed() -> str:
             seconds = timing["median"] / found["images"]
             cells = [f"{seconds:.2f}", f"{low:.2f} to {high:.2f}", f"{timing['median'] / forwards:.2f}"]
             rows.append([f"`{arch}`", side, *cells])
-    return _markdown(["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone"], rows)
+    return markdown(["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone"], rows)
 
 
 def peers() -> str:
@@ -84,7 +84,7 @@ def peers() -> str:
         for side, timing in results["sides"].items()
     ]
     rows += [[library, f"left out: {reason}", ""] for library, reason in results["left_out"].items()]
-    return _markdown(["one photo, one class, scale 1", "ms", "over the forward alone, channels last"], rows)
+    return markdown(["one photo, one class, scale 1", "ms", "over the forward alone, channels last"], rows)
 
 
 def growth() -> str:
@@ -95,7 +95,7 @@ def growth() -> str:
         for name, series in sweep["series"].items():
             ends = (f"{series['seconds'][0]:.3g}", f"{series['seconds'][-1]:.3g}")
             rows.append([sweep["axis"], f"{first} to {last}", name, *ends, sweep["unit"], f"{series['slope']:.2f}"])
-    return _markdown(["what grows", "from, to", "of", "at first", "at last", "in", "slope"], rows)
+    return markdown(["what grows", "from, to", "of", "at first", "at last", "in", "slope"], rows)
 
 
 def durations() -> str:
@@ -103,7 +103,7 @@ def durations() -> str:
     records = {name: _load(name) for name in _present(MAKE_BENCH)}
     known = {name: record["seconds"] for name, record in records.items() if "seconds" in record}
     rows = [[f"`{name}`", f"{known[name]:.0f}" if name in known else "not recorded"] for name in records]
-    return _markdown(["benchmark", "seconds"], [*rows, ["together", f"{sum(known.values()):.0f}"]])
+    return markdown(["benchmark", "seconds"], [*rows, ["together", f"{sum(known.values()):.0f}"]])
 
 
 def machines() -> str:
@@ -113,7 +113,7 @@ def machines() -> str:
         where = _load(name)["environment"]
         load = f"{where['load_average'][0]:.1f}"
         rows.append([f"`{name}`", where["cpu"], str(where["threads"]), load, where["date"][:10], where["commit"][:7]])
-    return _markdown(["benchmark", "processor", "threads", "load before", "date", "commit"], rows)
+    return markdown(["benchmark", "processor", "threads", "load before", "date", "commit"], rows)
 
 
 _PLACE = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
