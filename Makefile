@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # `make test TORCH_INDEX=https://download.pytorch.org/whl/cpu` saves gigabytes on a machine without a GPU.
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
 
+# Without what they depend on: grad-cam asks for opencv-python-headless, which overwrites opencv-python.
+PEERS := grad-cam==1.5.7 ttach==0.0.3
+
 .PHONY: setup demo test check format bench bench-real clean
 
 setup: $(VENV)/.ready
@@ -32,6 +35,7 @@ format: setup
 
 # Under ten minutes on two cores; `make bench-real` needs the photos and takes over half an hour.
 bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PEERS)
 	for name in startup map_stage kmeans_speed generate_speed memory peers cost; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
