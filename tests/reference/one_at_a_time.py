@@ -51,14 +51,14 @@ def cam_seeds(net: Classifier, photo: Photo, scales: Sequence[float]) -> dict[st
     kernel = net.class_weights[:, :, None, None]
     maps = []
     for image_and_mirror in images:
-        both = F.relu(F.conv2d(net.features(image_and_mirror), kernel))
+        both = F.relu(F.conv2d(net.features(image_and_mirror.to(kernel.device)), kernel))
         maps.append(both[0] + both[1].flip(-1))
     own = list(photo.labels)
     strided = torch.sum(torch.stack(resized(maps, strided_size(size))), 0)[own]
     high_res = torch.sum(torch.stack(resized(maps, padded_size(size))), 0)[own, : size[0], : size[1]]
     strided /= strided.amax(dim=(1, 2), keepdim=True) + 1e-5
     high_res /= high_res.amax(dim=(1, 2), keepdim=True) + 1e-5
-    return {"keys": torch.tensor(own), "cam": strided, "high_res": high_res.numpy()}
+    return {"keys": torch.tensor(own), "cam": strided.cpu(), "high_res": high_res.cpu().numpy()}
 
 
 @torch.no_grad()
@@ -67,14 +67,14 @@ def lpcam_seeds(net: Classifier, photo: Photo, scales: Sequence[float], prototyp
     images, size = read_views(net, photo, scales)
     maps = []
     for image_and_mirror in images:
-        both = net.features(image_and_mirror)
+        both = net.features(image_and_mirror.to(net.class_weights.device))
         features = both[0] + both[1].flip(-1)
         maps.append(torch.stack([localise(features, *prototypes[label]) for label in photo.labels]))
     strided = torch.mean(torch.stack(resized(maps, strided_size(size))), 0)
     high_res = torch.mean(torch.stack(resized(maps, padded_size(size))), 0)[:, : size[0], : size[1]]
     strided /= strided.amax(dim=(1, 2), keepdim=True)
     high_res /= high_res.amax(dim=(1, 2), keepdim=True)
-    return {"keys": torch.tensor(list(photo.labels)), "cam": strided, "high_res": high_res.numpy()}
+    return {"keys": torch.tensor(list(photo.labels)), "cam": strided.cpu(), "high_res": high_res.cpu().numpy()}
 
 
 def localise(features: Tensor, classes: Tensor, context: Tensor) -> Tensor:
