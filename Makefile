@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # `make test TORCH_INDEX=https://download.pytorch.org/whl/cpu` saves gigabytes on a machine without a GPU.
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
 
+# Without what they depend on: grad-cam asks for opencv-python-headless, which overwrites opencv-python.
+PEERS := grad-cam==1.5.7 ttach==0.0.3
+
 .PHONY: setup demo test check format bench bench-real clean
 
 setup: $(VENV)/.ready
@@ -30,13 +33,15 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# About ten minutes; `make bench-real` needs the photos and takes over half an hour.
+# Under ten minutes on two cores; `make bench-real` needs the photos and takes over half an hour.
 bench: setup
-	for name in map_stage kmeans_speed generate_speed memory startup; do \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PEERS)
+	for name in startup map_stage kmeans_speed generate_speed memory peers cost; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.plots
 
 bench-real: setup
 	$(BIN)/python -m benchmarks.real_photos

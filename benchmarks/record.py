@@ -33,9 +33,10 @@ ROOT = Path(__file__).parent.parent
 
 _DISTRIBUTIONS = (
     *("torch", "torchvision", "numpy", "faiss-gpu", "faiss-cpu", "scikit-learn", "pillow", "opencv-python"),
-    *("safetensors", "kmeans-pytorch"),
+    *("safetensors", "kmeans-pytorch", "torchcam", "grad-cam"),
 )
 _KEYS = {"schema", "benchmark", "dry_run", "environment", "settings", "results", "checks"}
+_OPTIONAL_KEYS = {"seconds"}
 _ENVIRONMENT_KEYS = {
     *("commit", "dirty", "date", "python", "versions", "system", "cpu", "cores", "usable_cores"),
     *("threads", "memory_bytes", "load_average", "device"),
@@ -218,6 +219,7 @@ def conclude(
         "schema": SCHEMA,
         "benchmark": name,
         "dry_run": bool(arguments.dry_run),
+        "seconds": (datetime.now(UTC) - datetime.fromisoformat(before["date"])).total_seconds(),
         "environment": before,
         "settings": json.loads(json.dumps(asdict(settings), default=str)),
         "results": findings.results,
@@ -251,7 +253,7 @@ def validate(record: dict[str, Any]) -> None:
         ValueError: what is missing, of another schema, not finite, or says that the outputs were not equal.
     """
     _require(record.get("schema") == SCHEMA, f"schema {SCHEMA}, got {record.get('schema')}")
-    _require(set(record) == _KEYS, f"the keys {sorted(_KEYS)}, got {sorted(record)}")
+    _require(set(record) - _OPTIONAL_KEYS == _KEYS, f"the keys {sorted(_KEYS)}, got {sorted(record)}")
     where = record["environment"]
     _require(set(where) >= _ENVIRONMENT_KEYS, f"an environment with {sorted(_ENVIRONMENT_KEYS - set(where))}")
     _require(bool(record["settings"]) and bool(record["results"]), "settings and results that are not empty")

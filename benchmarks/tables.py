@@ -1,4 +1,4 @@
-"""The README's tables, written from the committed results: ``python -m benchmarks.tables`` rewrites them in place.
+"""The tables of the pages, written from the committed results: ``python -m benchmarks.tables`` rewrites them in place.
 
 A table stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``; `tests/test_readme.py` fails when it is not
 what the results say.
@@ -14,8 +14,13 @@ from typing import Any
 from benchmarks.record import RESULTS, ROOT
 
 README = ROOT / "README.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
+METHODOLOGY = ROOT / "benchmarks" / "README.md"
+PAGES = (README, PERFORMANCE, METHODOLOGY)
+MAKE_BENCH = ("startup", "map_stage", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
+"""What ``make bench`` runs, in its order."""
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
-_COSTS = ("map_stage", "kmeans_speed", "generate_speed", "memory", "startup")
+_HEADLINES = ("generate_speed", "map_stage", "kmeans_speed", "memory")
 _ROWS = (("CAM", "cam"), ("class prototypes only", "class-prototypes"), ("LPCAM", "lpcam"))
 
 
@@ -36,18 +41,92 @@ def real_photos() -> str:
 
 
 def checks() -> str:
-    """Return the table of what the benchmarks measured against their targets."""
-    names = [name for name in _COSTS if (RESULTS / f"{name}.json").is_file()]
+    """Return the README's table: the targets of what a user waits for, and what was measured."""
     rows = [
-        [f"`{name}`", check["name"], f"{check['value']:.4g}", f"{check['relation']} {check['limit']:g}"]
-        for name in names
+        _check_row(name, check)
+        for name in _present(_HEADLINES)
         for check in _load(name)["checks"]
+        if not check["equality"]
     ]
     return markdown(["benchmark", "what", "measured", "target"], rows)
 
 
+def all_checks() -> str:
+    """Return the table of every check of ``make bench``, equal outputs and missed targets too."""
+    rows = [
+        [*_check_row(name, check), "ok" if check["passed"] else "**missed**"]
+        for name in _present(MAKE_BENCH)
+        for check in _load(name)["checks"]
+    ]
+    return markdown(["benchmark", "what", "measured", "limit", ""], rows)
+
+
+def generate_speed() -> str:
+    """Return the table of generate: a row a backbone and side."""
+    record = _load("generate_speed")
+    rows = []
+    for arch, found in record["results"].items():
+        forwards = found["sides"]["forwards alone"]["median"]
+        for side, timing in found["sides"].items():
+            low, high = (value / found["images"] for value in timing["quartiles"])
+            seconds = timing["median"] / found["images"]
+            cells = [f"{seconds:.2f}", f"{low:.2f} to {high:.2f}", f"{timing['median'] / forwards:.2f}"]
+            rows.append([f"`{arch}`", side, *cells])
+    return markdown(["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone"], rows)
+
+
+def peers() -> str:
+    """Return the table of peers: a row a side."""
+    results = _load("peers")["results"]
+    forwards = results["sides"]["forward alone, channels last"]["median"]
+    rows = [
+        [side, f"{1000 * timing['seconds_a_photo']:.0f}", f"{timing['median'] / forwards:.2f}"]
+        for side, timing in results["sides"].items()
+    ]
+    rows += [[library, f"left out: {reason}", ""] for library, reason in results["left_out"].items()]
+    return markdown(["one photo, one class, scale 1", "ms", "over the forward alone, channels last"], rows)
+
+
+def growth() -> str:
+    """Return the table of the cost sweeps: a row a series."""
+    rows = []
+    for sweep in _load("cost")["results"].values():
+        first, last = sweep["values"][0], sweep["values"][-1]
+        for name, series in sweep["series"].items():
+            ends = (f"{series['seconds'][0]:.3g}", f"{series['seconds'][-1]:.3g}")
+            rows.append([sweep["axis"], f"{first} to {last}", name, *ends, sweep["unit"], f"{series['slope']:.2f}"])
+    return markdown(["what grows", "from, to", "of", "at first", "at last", "in", "slope"], rows)
+
+
+def durations() -> str:
+    """Return the table of how long every benchmark of ``make bench`` takes."""
+    records = {name: _load(name) for name in _present(MAKE_BENCH)}
+    known = {name: record["seconds"] for name, record in records.items() if "seconds" in record}
+    rows = [[f"`{name}`", f"{known[name]:.0f}" if name in known else "not recorded"] for name in records]
+    return markdown(["benchmark", "seconds"], [*rows, ["together", f"{sum(known.values()):.0f}"]])
+
+
+def machines() -> str:
+    """Return the table of where the results come from."""
+    rows = []
+    for name in _present(MAKE_BENCH):
+        where = _load(name)["environment"]
+        load = f"{where['load_average'][0]:.1f}"
+        rows.append([f"`{name}`", where["cpu"], str(where["threads"]), load, where["date"][:10], where["commit"][:7]])
+    return markdown(["benchmark", "processor", "threads", "load before", "date", "commit"], rows)
+
+
 _PLACE = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
-TABLES: dict[str, Callable[[], str]] = {"real-photos": real_photos, "checks": checks}
+TABLES: dict[str, Callable[[], str]] = {
+    "real-photos": real_photos,
+    "checks": checks,
+    "all-checks": all_checks,
+    "generate-speed": generate_speed,
+    "peers": peers,
+    "growth": growth,
+    "durations": durations,
+    "machines": machines,
+}
 
 
 def with_tables(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
@@ -55,9 +134,17 @@ def with_tables(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> 
     return _PLACE.sub(lambda place: f"{place[1]}{tables[place[2]]()}\n{place[3]}", text)
 
 
+def _present(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if (RESULTS / f"{name}.json").is_file()]
+
+
 def _load(name: str) -> dict[str, Any]:
     value: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return value
+
+
+def _check_row(name: str, check: dict[str, Any]) -> list[str]:
+    return [f"`{name}`", check["name"], f"{check['value']:.4g}", f"{check['relation']} {check['limit']:g}"]
 
 
 def _miou(found: dict[str, Any]) -> str:
@@ -72,4 +159,5 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")

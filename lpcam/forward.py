@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,7 +87,8 @@ class Forward:
         height, width = pixels[0].shape[:2]
         net = self.classifier
         sizes = [view_size((height, width), scale, net.minimum_side) for scale in self.scales]
-        views = tuple(torch.stack([view(photo, size, net.mean, net.std) for photo in pixels]) for size in sizes)
+        arrays = (np.stack([view(photo, size, net.mean, net.std).numpy() for photo in pixels]) for size in sizes)
+        views = tuple(map(torch.from_numpy, arrays))
         if self.device.type == "cuda":
             views = tuple(entry.pin_memory() for entry in views)
         return Loaded(tuple(photos), (height, width), views)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,34 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu, isolated, kmeans_speed, map_stage, photos, real_photos, record, startup
+from benchmarks import (
+    cost,
+    generate_speed,
+    gpu,
+    isolated,
+    kmeans_speed,
+    map_stage,
+    peers,
+    photos,
+    real_photos,
+    record,
+    startup,
+)
 from benchmarks.record import Check, Findings, Timing
+from lpcam import corridor
 from lpcam.errors import LpcamError
 from lpcam.evaluation import SeedScores
+from lpcam.methods.cam import class_activation
 from lpcam.records import ActivationMaps
+from lpcam.refiners import get_refiner
 from lpcam.sources import DataSource
+from lpcam.workspace import Workspace
+from tests.reference import one_at_a_time
 from tests.reference.kmeans import kmeans as slow_kmeans
 from tests.reference.lpcam import localise as slow_localise
 
 FOLDER = Path(record.__file__).parent
-LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "scale"}
+LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots", "scale"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in LIBRARY)
 
 
@@ -106,6 +124,10 @@ def test_a_record_that_breaks_the_contract_is_refused(changes, message, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_record_may_say_how_long_it_took():
+    record.validate(make_record(seconds=1.5))
+
+
 def test_a_missed_target_is_kept():
     record.validate(make_record(checks=[Check("speed", 2, 15, "at least").as_json()]))
 
@@ -127,6 +149,7 @@ def test_a_command_writes_where_it_is_told_and_a_dry_run_only_there(tmp_path, ca
     assert (dry["dry_run"], dry["settings"]["seconds"]) == (True, [2.0])
     assert (full["dry_run"], full["settings"]["seconds"]) == (False, [1.0])
     assert full["checks"][0]["passed"] is False
+    assert 0 <= full["seconds"] < 60
 
 
 @pytest.mark.parametrize("path", sorted(record.RESULTS.glob("*.json")), ids=lambda path: path.stem)
@@ -202,7 +225,7 @@ def dry(name):
 
 def test_map_stage_runs_and_its_baseline_is_the_papers():
     assert set(dry("map_stage").results) == {"1 class", "3 classes"}
-    features, prototypes = map_stage.make_data(1, map_stage.DRY)
+    features, prototypes = map_stage.make_data(map_stage.DRY.cases[0], map_stage.DRY)
     ours = map_stage.one_by_one_maps(features, prototypes)[1][0]
     classes, context = (pair.double().numpy() for pair in prototypes[0])
     expected = slow_localise(features[1].double().numpy(), list(classes), list(context))
@@ -237,11 +260,108 @@ def test_kmeans_speed_runs(monkeypatch):
     assert len([check for check in findings.checks if check.equality]) == 3
 
 
-def test_generate_speed_runs():
-    found = dry("generate_speed").results["torchvision/mobilenet_v2"]
-    for stage in ("extract-features", "cam", "lpcam"):
-        assert found[stage]["images"] == 2
-        assert found[stage]["ratio"] >= 1
+def test_generate_speed_runs_and_its_seeds_are_those_of_one_at_a_time():
+    findings = dry("generate_speed")
+    found = findings.results["torchvision/mobilenet_v2"]
+    assert found["images"] == 2
+    sides = found["sides"]
+    assert {"forwards alone", "generate float32", "one at a time"} <= set(sides)
+    assert 0 < sides[generate_speed.ITS_FORWARDS]["median"] < sides["one at a time"]["median"]
+    assert [check.equality for check in findings.checks] == [True]
+
+
+@pytest.mark.parametrize("method", ["cam", "lpcam"])
+def test_the_published_way_writes_the_seeds_of_the_corridor(method, data, classifier, tmp_path):
+    workspace, scales = Workspace(tmp_path / "work"), (1.0, 0.5, 1.5)
+    corridor.extract_features(workspace, data, classifier, scales=scales)
+    prototypes = photos.write_prototypes(workspace, 3, 2)
+    assert [(len(classes), len(context)) for classes, context in prototypes.values()] == [(3, 2), (3, 2)]
+    corridor.generate(workspace, methods=[method], out=tmp_path / "ours")
+    split, net = data.open().photos, classifier.load(2, "cpu")
+    if method == "cam":
+        one_at_a_time.write_cam(net, split, scales, tmp_path / "theirs")
+    else:
+        one_at_a_time.write_lpcam(net, split, scales, prototypes, tmp_path / "theirs")
+    assert len(list((tmp_path / "theirs").iterdir())) == len(split)
+    largest, mean = generate_speed.difference(tmp_path / "ours", tmp_path / "theirs")
+    assert largest < 1e-4
+    assert mean < 1e-5
+
+
+def test_the_published_way_is_the_papers_map_by_map():
+    features, prototypes = map_stage.make_data(map_stage.DRY.cases[0], map_stage.DRY)
+    classes, context = prototypes[0]
+    expected = slow_localise(features[1].double().numpy(), classes.double().numpy(), context.double().numpy())
+    np.testing.assert_allclose(one_at_a_time.localise(features[1], classes, context).numpy(), expected, atol=1e-6)
+    alone = one_at_a_time.localise(-features[1], classes, context[:0])
+    assert alone.max() < 0  # without context neither subtracted nor cut off
+
+
+def test_seeds_that_differ_are_noticed(tmp_path):
+    maps = ActivationMaps((3,), torch.zeros(1, 2, 2), torch.zeros(1, 5, 5))
+    get_refiner("irn").write(tmp_path / "ours", "a", maps)
+    (tmp_path / "theirs").mkdir()
+    theirs = {"keys": torch.tensor([3]), "cam": torch.full((1, 2, 2), torch.nan), "high_res": np.zeros((1, 5, 5))}
+    np.save(tmp_path / "theirs" / "a.npy", theirs)
+    assert generate_speed.difference(tmp_path / "ours", tmp_path / "theirs") == (0, 0)
+    theirs["high_res"][0, 0, 0] = 0.5
+    np.save(tmp_path / "theirs" / "a.npy", theirs)
+    assert generate_speed.difference(tmp_path / "ours", tmp_path / "theirs")[0] == 0.5
+
+
+def test_precisions_are_those_the_library_knows(monkeypatch):
+    @dataclass(frozen=True)
+    class WithPrecision:
+        device: str = "auto"
+        workers: int = 1
+        precision: str = "auto"
+
+    monkeypatch.setattr(generate_speed, "Execution", WithPrecision)
+    found = generate_speed.executions(("float32", "bfloat16"), 1)
+    assert [execution.precision for execution in found.values()] == ["float32", "bfloat16"]
+
+    @dataclass(frozen=True)
+    class Without:
+        device: str = "auto"
+        workers: int = 1
+
+    monkeypatch.setattr(generate_speed, "Execution", Without)
+    assert generate_speed.executions(("float32", "bfloat16"), 3) == {"float32": Without("cpu", 3)}
+
+
+def test_peers_runs_and_same_maps_are_equal():
+    pytest.importorskip("torchcam")
+    pytest.importorskip("pytorch_grad_cam")
+    findings = dry("peers")
+    assert len(findings.results["sides"]) == 4 + 5
+    assert findings.results["left_out"] == {}
+    assert len([check for check in findings.checks if check.equality]) == 3
+
+
+def test_peers_notices_maps_that_differ(monkeypatch):
+    pytest.importorskip("torchcam")
+    monkeypatch.setattr(peers, "class_activation", lambda *given: class_activation(*given).square())
+    findings = peers.run(peers.DRY)
+    assert not any(check.passed for check in findings.checks if check.equality)
+
+
+def test_peers_that_cannot_be_imported_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(peers, "_MODULES", {"torch-cam": "no_such_torchcam", "pytorch-grad-cam": "no_such_grad_cam"})
+    findings = dry("peers")
+    assert set(findings.results["left_out"]) == {"torch-cam", "pytorch-grad-cam"}
+    assert len(findings.results["sides"]) == 4
+    assert "torch-cam is left out: No module named 'no_such_torchcam'" in capsys.readouterr().out
+    record.validate(make_record(results=findings.results))
+
+
+def test_cost_runs():
+    findings = dry("cost")
+    assert list(findings.results) == ["images", "classes", "prototypes", "kmeans", "sides"]
+    for sweep in findings.results.values():
+        assert all(len(series["seconds"]) == len(sweep["values"]) for series in sweep["series"].values())
+        assert all(seconds > 0 for series in sweep["series"].values() for seconds in series["seconds"])
+    assert set(findings.results["prototypes"]["series"]) == {"generate", cost.LIMIT, "one at a time"}
+    assert len(findings.checks) == 4
 
 
 def test_memory_runs(monkeypatch):

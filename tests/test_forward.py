@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +14,8 @@ from PIL import Image
 from lpcam.backbones.classifier import Blueprint, Classifier
 from lpcam.errors import LpcamError
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, resolve_device
-from lpcam.records import Failure, Photo
+from lpcam.records import ActivationMaps, Failure, Photo
+from lpcam.refiners import get_refiner
 from tests.tiny import tiny_classifier
 
 
@@ -136,3 +141,19 @@ def test_compiled_without_a_compiler_says_what_to_install(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(LpcamError, match="--compile needs a C\\+\\+ compiler on the CPU: install g\\+\\+"):
         Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,), compiled=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads in /proc")
+def test_a_thread_that_loads_or_writes_starts_no_torch_workers(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    photo, forward = Photo("a", tmp_path / "a.png", (0,)), Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 2.0))
+    maps = ActivationMaps((0, 1), torch.rand(2, 94, 125), torch.rand(2, 375, 500))
+
+    def grown() -> int:
+        before = len(list(Path("/proc/self/task").iterdir()))
+        assert isinstance(forward.load([photo]), Loaded)
+        get_refiner("irn").write(tmp_path / "seeds", "a", maps)
+        return len(list(Path("/proc/self/task").iterdir())) - before
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(grown).result() == 0

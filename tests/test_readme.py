@@ -1,7 +1,8 @@
-"""The README: its commands and its Python run as they stand, its tables are what the results say."""
+"""The README and the pages with numbers: commands and Python run as they stand, tables are what the results say."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -13,7 +14,8 @@ from click.testing import CliRunner
 from lpcam_cli.main import main
 from torchvision.models import resnet50
 
-from benchmarks.tables import README, TABLES, with_tables
+from benchmarks import plots
+from benchmarks.tables import MAKE_BENCH, METHODOLOGY, PAGES, PERFORMANCE, README, RESULTS, TABLES, with_tables
 from lpcam.files import write_json
 from tests.conftest import make_voc
 
@@ -54,9 +56,48 @@ def test_the_python_block_runs(voc2012, capsys):
     assert "miou" in capsys.readouterr().out
 
 
-def test_the_tables_are_what_the_results_say():
-    assert all(f"<!-- {name}:begin -->" in TEXT for name in TABLES)
-    assert with_tables(TEXT) == TEXT, "run python -m benchmarks.tables"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_tables_are_what_the_results_say(page):
+    text = page.read_text(encoding="utf-8")
+    assert with_tables(text) == text, "run python -m benchmarks.tables"
+
+
+def test_every_table_stands_on_a_page():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert all(f"<!-- {name}:begin -->" in text for name in TABLES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_benchmark_that_is_named_exists(page):
+    named = re.findall(r"python -m benchmarks\.([a-z_]+)", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (METHODOLOGY.parent / f"{name}.py").is_file()] == []
+
+
+def test_no_measured_number_is_typed_by_hand():
+    text = re.sub(
+        r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", "", PERFORMANCE.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    assert re.findall(r"\d[\d.]*\s*(?:s|ms|seconds|milliseconds|MB|GB|% faster|× faster|times faster)\b", text) == []
+
+
+def test_make_bench_runs_what_the_tables_show():
+    makefile = (README.parent / "Makefile").read_text()
+    assert f"for name in {' '.join(MAKE_BENCH)}; do" in makefile
+
+
+def test_every_plot_is_drawn_from_the_results(tmp_path):
+    drawn = {path.name for path in plots.write(tmp_path)}
+    assert drawn == {path.name for path in plots.PLOTS.glob("*.png")}
+    assert drawn == set(re.findall(r"plots/(\w+\.png)", PERFORMANCE.read_text(encoding="utf-8")))
+
+
+def test_a_plot_shows_every_number_and_the_limit():
+    record = json.loads((RESULTS / "cost.json").read_text(encoding="utf-8"))
+    for name, sweep in record["results"].items():
+        (axes,) = plots.draw(record)[f"cost_{name}"].axes
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        assert [list(line.get_ydata()) for line in axes.lines] == [s["seconds"] for s in sweep["series"].values()]
+        assert [line.get_linestyle() == "--" for line in axes.lines] == [s["limit"] for s in sweep["series"].values()]
 
 
 def test_a_changed_result_changes_the_table(tmp_path, monkeypatch):
@@ -69,10 +110,11 @@ def test_a_changed_result_changes_the_table(tmp_path, monkeypatch):
     assert tables.with_tables(TEXT) != TEXT
 
 
-def test_linked_files_exist():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in link]
+@pytest.mark.parametrize("page", [README, PERFORMANCE], ids=lambda page: page.name)
+def test_linked_files_exist(page):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
     assert links
-    assert [link for link in links if not (README.parent / link).exists()] == []
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_two_commands_are_the_makefiles():

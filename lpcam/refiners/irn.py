@@ -58,7 +58,8 @@ def _check(maps: ActivationMaps) -> None:
     expected = (len(maps.labels), *strided_size((high_res.shape[1], high_res.shape[2])))
     if tuple(strided.shape) != expected:
         raise ValueError(f"expected strided {list(expected)}, got {list(strided.shape)}")
-    if not bool(strided.isfinite().all() and high_res.isfinite().all()):
+    # By NumPy, for the reason given in `lpcam.views.view`.
+    if not all(np.isfinite(array.detach().cpu().numpy()).all() for array in (strided, high_res)):
         raise ValueError("expected finite maps, got NaN or infinity")
 
 
