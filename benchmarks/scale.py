@@ -66,8 +66,7 @@ def rates() -> str:
     height, width = speed["settings"]["size"]
     machine = speed["environment"]
     rows = [
-        [f"`{title}`, {ARCH}, {height}×{width}, {len(speed['settings']['scales'])} scales with mirror", _rate(stage)]
-        for title, stage in (("extract-features", "extract-features"), ("generate --method lpcam", "lpcam"))
+        [f"`generate`, {ARCH}, {height}×{width}, {len(speed['settings']['scales'])} scales with mirror", _rate()],
     ]
     settings = clustering["settings"]
     rows += [
@@ -104,15 +103,14 @@ def hours() -> str:
     """Return the table of time: machine-hours of the measured machine, and photos a second for a day's work."""
     rows = []
     for photos in SETS:
-        seconds = [photos.photos / _images_per_second(stage, photos) for stage in ("extract-features", "lpcam")]
+        seconds = photos.photos / _images_per_second(photos)
         needed = 2 * photos.photos / 86_400
-        machines = math.ceil(sum(seconds) / 86_400)
-        rows.append([photos.name, *(f"{value / 3600:,.0f}" for value in seconds), f"{machines:,}", f"{needed:.2g}"])
+        machines = math.ceil(2 * seconds / 86_400)
+        rows.append([photos.name, f"{seconds / 3600:,.0f}", f"{machines:,}", f"{needed:.2g}"])
     return markdown(
         [
             "data set",
-            "extract-features, machine-hours",
-            "generate, machine-hours",
+            "machine-hours a pass",
             "such machines for both in a day",
             "photos a second through the backbone for both in a day",
         ],
@@ -180,18 +178,18 @@ def _load(name: str) -> dict[str, Any]:
     return value
 
 
-def _measured(stage: str) -> float:
-    return float(_load("generate_speed")["results"][ARCH][stage]["images_per_second"])
+def _measured() -> float:
+    return float(_load("generate_speed")["results"][ARCH]["generate"]["float32"]["images_per_second"])
 
 
-def _images_per_second(stage: str, photos: PhotoSet) -> float:
+def _images_per_second(photos: PhotoSet) -> float:
     """The measured rate at the data set's photo size: the forwards grow with the pixels."""
     height, width = _load("generate_speed")["settings"]["size"]
-    return _measured(stage) * float(height * width) / math.prod(photos.size)
+    return _measured() * float(height * width) / math.prod(photos.size)
 
 
-def _rate(stage: str) -> str:
-    return f"{_measured(stage):.3f} photos a second"
+def _rate() -> str:
+    return f"{_measured():.3f} photos a second"
 
 
 def _kmeans_seconds() -> float:

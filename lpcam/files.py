@@ -13,7 +13,7 @@ from typing import Any
 
 from lpcam.errors import LpcamError
 
-_PARTIAL = ".partial"
+_PARTIAL = ".partial-"  # nothing with a dot after it: torch.save writes what is before the last dot into the file
 _HOUR = 3600.0
 
 
@@ -37,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     >>> target.read_text()
     'whole'
     """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{_PARTIAL}")
+    partial = path.with_name(f"{path.name}{_PARTIAL}{uuid.uuid4().hex[:12]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
@@ -51,7 +51,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove partial files of processes that were killed: those of an hour ago, for a write takes seconds."""
-    for path in folder.glob(f"*{_PARTIAL}") if folder.is_dir() else ():
+    for path in folder.glob(f"*{_PARTIAL}*") if folder.is_dir() else ():
         try:
             if time.time() - path.stat().st_mtime > _HOUR:
                 path.unlink()

@@ -68,13 +68,24 @@ def test_many_writers_of_one_file_do_not_disturb_each_other(tmp_path):
 
 
 def test_what_a_killed_process_left_is_swept_and_what_is_being_written_is_not(tmp_path):
-    for name in ("old.npy.1.partial", "new.npy.2.partial", "a.npy"):
+    for name in ("old.npy.partial-1", "new.npy.partial-2", "a.npy"):
         (tmp_path / name).write_text("")
-    os.utime(tmp_path / "old.npy.1.partial", (0, 0))
+    os.utime(tmp_path / "old.npy.partial-1", (0, 0))
     os.utime(tmp_path / "a.npy", (0, 0))
     sweep(tmp_path)
     sweep(tmp_path / "missing")
-    assert {entry.name for entry in tmp_path.iterdir()} == {"new.npy.2.partial", "a.npy"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"new.npy.partial-2", "a.npy"}
+
+
+def test_the_partial_name_does_not_reach_the_bytes(tmp_path):
+    import torch
+
+    path = tmp_path / "a.pth"
+    found = []
+    for _ in range(2):
+        write_atomically(path, lambda partial: torch.save({"a": torch.zeros(2)}, partial))
+        found.append(path.read_bytes())
+    assert found[0] == found[1]
 
 
 def test_a_lock_lets_one_in_at_a_time(tmp_path):

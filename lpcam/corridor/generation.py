@@ -75,6 +75,7 @@ def generate(
         LpcamError: features or prototypes are missing or do not belong to the classifier, or an option cannot be
             used.
     """
+    get_refiner(refiner)  # an unknown one is refused before anything is read
     placement.refuse_overwrite(overwrite, out or workspace.root / "seeds")
     manifest = read_manifest(workspace.features)
     source = data or DataSource.from_json(manifest.sources["data"])

@@ -44,7 +44,7 @@ def results(folder: Path) -> dict[str, bytes]:
     kinds = ("*.safetensors", "*.json", "*.npy")
     paths = sorted(path for kind in kinds for path in folder.rglob(kind))
     assert len(paths) == 3 + 1 + 1 + 1 + 2 * (6 + 1)
-    assert not list(folder.rglob("*.partial"))
+    assert not list(folder.rglob("*.partial*"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 

@@ -66,7 +66,7 @@ def test_a_position_without_features_is_zero_not_nan():
 
 
 def test_features_of_image_and_mirror_are_added_before_the_cosine():
-    features, folded = torch.rand(2, 6, 3, 4), torch.randn(5, 6)
+    features, folded = torch.rand(2, 6, 3, 4), torch.rand(5, 6)  # nothing negative, so no map is zero
     found = Lpcam(folded).view_maps(features, (4, 1))
     both = features[0] + features[1].flip(-1)
     expected = prototype_activation(both[None], folded)[0, [4, 1]]
