@@ -256,7 +256,7 @@ def _floor(vectors: Tensor, start: Tensor, settings: Settings) -> dict[str, Any]
     members_across = members.T.contiguous()
     calls: dict[str, Callable[[], object]] = {
         "square product": lambda: left @ right,
-        "read": lambda: vectors.sum(),
+        "read": vectors.sum,
         "assign: vectors @ directions": lambda: vectors @ across,
         "assign: directions @ vectors": lambda: directions @ vectors.T,
         "sum: members (row by row) @ vectors": lambda: members_across @ vectors,

@@ -58,7 +58,7 @@ def cluster(
         workspace: Of the run.
         profile: Hyper-parameters, see `lpcam.profiles.get_profile`.
         seed: Of the k-means starts and of the image draw.
-        engine: ``faiss``, ``torch`` or ``auto``.
+        engine: ``faiss``, ``torch`` or ``auto``, see `lpcam.kmeans.kmeans`.
         device: Where the torch engine clusters.
         overwrite: Replace other prototypes.
         progress: Told as the work goes on.

@@ -18,7 +18,6 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 BLOCK_ROWS = 2048
 CUDA_BLOCK_ROWS = 16384  # fewer, larger kernels
@@ -286,7 +285,8 @@ def _cluster_sums(rows: Tensor, labels: Tensor, k: int) -> Tensor:
     """float32 [K, C]: sum of the rows of every label."""
     if rows.device.type == "cpu":
         return rows.new_zeros(k, rows.shape[1]).index_add_(0, labels, rows)
-    return F.one_hot(labels, k).T.to(rows.dtype) @ rows  # in an order of its own, which index_add_ on CUDA has not
+    members = labels == torch.arange(k, device=labels.device)[:, None]
+    return members.to(rows.dtype) @ rows  # index_add_ on CUDA adds in any order
 
 
 def _read_ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
