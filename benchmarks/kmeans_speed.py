@@ -67,7 +67,7 @@ class Settings:
     vectors: int = 100_000
     channels: int = 2048
     centres: int = 12
-    iterations: int = 5
+    iterations: int = 4
     repeats: int = 5
     peer_repeats: int = 3
     seed: int = 0
