@@ -1,9 +1,21 @@
-"""k-means of one class side: lpcam.kmeans beside kmeans_pytorch 0.3, which the published LPCAM code uses.
+"""k-means of one class side: lpcam.kmeans beside its peers, and beside what the arithmetic alone would take.
 
-Both start from the same centres and do the same work: ``iterations`` updates, then the assignments and raw means that
-belong to the last centres. kmeans_pytorch is driven one iteration a call (an endless tolerance stops it after one,
-its random start is replaced by the centres of the call before), so its iterations are timed one by one; its progress
-bar is silenced. The memory of each is measured in a process of its own.
+All start from the same centres:
+
+- ``kmeans_pytorch`` 0.3, which the published LPCAM code uses. It is driven one iteration a call (an endless tolerance
+  stops it after one, its random start is replaced by the centres of the call before), so its iterations are timed one
+  by one; its progress bar is silenced.
+- ``fast_pytorch_kmeans`` 0.2.2, cosine.
+- ``textbook``: the loop anybody would write in torch; `textbook` below.
+- ``sklearn``: Lloyd, Euclidean, another algorithm of the same cost.
+- ``faiss`` and ``torch``: the engines of `lpcam.kmeans.kmeans`.
+
+Apart from kmeans_pytorch an iteration is (a call of n iterations − a call of one) / (n − 1): what comes before and
+after is not in it. The whole call is compared too: n updates, then the assignments and raw means that belong to the
+last centres. The memory of each side is measured in a process of its own.
+
+The floor of an iteration is the 4·M·C·K floating-point operations of its two matrix products at the rate of a large
+square product, plus one read of the data (its sum). Beside it stand the two products themselves in the fastest layout.
 
 The data stands for the object side of a VOC class under a ReLU network: non-negative and sparse. There are four
 times as many parts (a sparse non-negative direction each) as centres; every vector is a blend of two of them at some
@@ -16,17 +28,22 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.isolated import in_new_process, peak_growth
-from benchmarks.record import Check, Findings, command, measure, measure_in_turns
+from benchmarks.record import Check, Findings, Timing, command, measure, measure_in_turns
 from lpcam.kmeans import kmeans
+
+ENGINES = ("faiss", "torch")
+PEERS = ("fast_pytorch_kmeans", "textbook", "sklearn")
 
 
 @dataclass(frozen=True)
@@ -38,46 +55,74 @@ class Settings:
         channels: C.
         centres: K.
         iterations: Updates of the centres, ≥ 2.
-        repeats: Times lpcam's call is timed; kmeans_pytorch is timed once for every iteration.
-        engines: Of `lpcam.kmeans.kmeans`.
+        repeats: Times a call is timed; kmeans_pytorch is timed once for every iteration.
+        peer_repeats: Times a call of the other peers is timed.
         seed: Of data and start.
+        many_centres: Every K of the curve over K.
+        curve_vectors: M of the curve over K.
+        many_vectors: Every M of the curve over M.
+        square: Side of the matrix product that gives the floor's rate.
     """
 
-    vectors: int = 50_000
+    vectors: int = 100_000
     channels: int = 2048
     centres: int = 12
-    iterations: int = 5
+    iterations: int = 4
     repeats: int = 5
-    engines: tuple[str, ...] = ("faiss", "torch")
+    peer_repeats: int = 3
     seed: int = 0
+    many_centres: tuple[int, ...] = (4, 8, 12, 16, 24, 32, 48)
+    curve_vectors: int = 25_000
+    many_vectors: tuple[int, ...] = (12_500, 25_000, 50_000, 100_000)
+    square: int = 4096
 
 
-DRY = Settings(vectors=3000, channels=32, centres=4, iterations=2, repeats=2)
+DRY = Settings(
+    vectors=3000,
+    channels=32,
+    centres=4,
+    iterations=2,
+    repeats=2,
+    peer_repeats=1,
+    many_centres=(2, 4),
+    curve_vectors=500,
+    many_vectors=(300, 500),
+    square=64,
+)
 
 
 def run(settings: Settings) -> Findings:
     """Compare speed, assignments, centres and memory."""
     vectors = make_vectors(settings)
     start = make_start(vectors, settings)
+    floor = _floor(vectors, start, settings)
     peer = _peer_run(vectors, start, settings.iterations + 1)
-    ours = {engine: _our_run(vectors, start, settings, engine) for engine in settings.engines}
-    memory = {side: in_new_process(memory_of, side=side, **asdict(settings)) for side in ("peer", *settings.engines)}
-    results = {"kmeans_pytorch": peer["numbers"], **{name: side["numbers"] for name, side in ours.items()}}
+    timings = _time_sides(vectors, start, settings)
+    results = {"kmeans_pytorch": peer["numbers"], **timings}
+    curves = {"over_centres": _over_centres(vectors, settings), "over_vectors": _over_vectors(vectors, settings)}
+    ours = {engine: _found(vectors, start, settings, engine, peer) for engine in ENGINES}
+    results["textbook"]["equal_assignments"] = _equal(textbook(vectors, start, settings.iterations), peer)
+    results["fast_pytorch_kmeans"]["equal_assignments"] = _equal(_fast(vectors, start, settings.iterations + 1), peer)
+    del vectors
+    memory = {side: in_new_process(memory_of, side=side, **asdict(settings)) for side in ("kmeans_pytorch", *ENGINES)}
     # More moves in the last iteration than the equality below forgives: nobody can have stopped before it.
     checks = [Check("share of assignments that still move last", peer["moved"], 0.002, "at least", equality=True)]
-    for engine, side in ours.items():
-        equal = float((side["assignments"] == peer["assignments"]).double().mean())
-        ratio = peer["numbers"]["seconds_per_iteration"] / side["numbers"]["seconds_per_iteration"]
+    for engine in ENGINES:
+        found, numbers = ours[engine], results[engine]
+        found["speedup"] = peer["numbers"]["seconds_per_iteration"] / numbers["seconds_per_iteration"]
+        found["speedup_of_the_whole_call"] = sum(peer["numbers"]["seconds"]) / numbers["whole_call"]["median"]
+        found["times_the_floor"] = numbers["seconds_per_iteration"] / floor["seconds_per_iteration"]
+        numbers.update(found)
         extra = memory[engine]["growth_bytes"] / memory[engine]["data_bytes"]
-        results[engine].update(
-            speedup=ratio, equal_assignments=equal, centre_difference=_difference(side["centres"], peer["centres"])
-        )
         checks += [
-            Check(f"{engine}: share of equal assignments", equal, 0.999, "at least", equality=True),
-            Check(f"{engine}: times faster per iteration", ratio, 15, "at least"),
+            Check(f"{engine}: share of equal assignments", found["equal_assignments"], 0.999, "at least", True),
+            Check(f"{engine}: times faster per iteration than kmeans_pytorch", found["speedup"], 40, "at least"),
+            Check(f"{engine}: an iteration over its arithmetic floor", found["times_the_floor"], 2.5, "at most"),
             Check(f"{engine}: extra memory, share of the data", extra, 0.1, "at most"),
         ]
-    return Findings({**results, "memory": memory}, tuple(checks))
+    whole = results["torch"]["whole_call"]["median"] / results["faiss"]["whole_call"]["median"]
+    checks.append(Check("torch: a whole call over that of faiss", whole, 1, "at most"))
+    return Findings({**results, "floor": floor, "curves": curves, "memory": memory}, tuple(checks))
 
 
 def make_vectors(settings: Settings) -> Tensor:
@@ -106,7 +151,7 @@ def memory_of(side: str, **sizes: Any) -> dict[str, Any]:
     """Return how far the peak memory of this process rises during one side's call.
 
     Args:
-        side: ``peer`` or an engine.
+        side: ``kmeans_pytorch`` or an engine.
         **sizes: Of `Settings`.
     """
     settings = Settings(**sizes)
@@ -118,31 +163,135 @@ def memory_of(side: str, **sizes: Any) -> dict[str, Any]:
     return {"growth_bytes": growth, "data_bytes": vectors.numel() * vectors.element_size()}
 
 
+def textbook(vectors: Tensor, start: Tensor, iterations: int) -> Tensor:
+    """Return the assignments, int64 [M], after some updates by the loop of a textbook; no cluster may become empty."""
+    centres = start
+    units = F.normalize(vectors, dim=1)
+    for _ in range(iterations):
+        assignments = (units @ F.normalize(centres, dim=1).T).argmax(dim=1)
+        centres = torch.stack([vectors[assignments == index].mean(dim=0) for index in range(len(centres))])
+    return (units @ F.normalize(centres, dim=1).T).argmax(dim=1)
+
+
 def _call(side: str, vectors: Tensor, start: Tensor) -> object:
-    if side == "peer":
+    if side == "kmeans_pytorch":
         return _peer_iteration(vectors, start)
     return kmeans(vectors, len(start), start=start, iterations=2, engine=side)
 
 
-def _our_run(vectors: Tensor, start: Tensor, settings: Settings, engine: str) -> dict[str, Any]:
-    def call(iterations: int = settings.iterations) -> Any:
-        return kmeans(vectors, settings.centres, start=start, iterations=iterations, engine=engine)
+def _fast(vectors: Tensor, start: Tensor, iterations: int) -> Tensor:
+    """Assignments, int64 [M], to the centres before the last update."""
+    peer = importlib.import_module("fast_pytorch_kmeans")
+    assignments: Tensor = peer.KMeans(len(start), max_iter=iterations, tol=-1.0, mode="cosine").fit_predict(
+        vectors, centroids=start.clone()
+    )
+    return assignments
 
-    timings = measure_in_turns({"whole": call, "one update": lambda: call(1)}, repeats=settings.repeats)
-    found = call()
-    whole, single = timings["whole"].median, timings["one update"].median
-    numbers = {
-        "whole_call": timings["whole"].as_json(),
-        # the assignments and means after the last update are one more pass, as in the peer
-        "seconds_per_iteration": whole / (settings.iterations + 1),
-        "seconds_per_further_iteration": (whole - single) / (settings.iterations - 1),
-        "objective": found.objective,
+
+def _sklearn(vectors: Tensor, start: Tensor, iterations: int) -> object:
+    peer = importlib.import_module("sklearn.cluster")
+    search = peer.KMeans(len(start), init=start.numpy(), n_init=1, max_iter=iterations, tol=0.0, algorithm="lloyd")
+    return search.fit(vectors.numpy())
+
+
+def _side(name: str, vectors: Tensor, start: Tensor) -> Callable[[int], object]:
+    """Return a function of the number of iterations."""
+    peers = {"fast_pytorch_kmeans": _fast, "textbook": textbook, "sklearn": _sklearn}
+    if name in peers:
+        return partial(peers[name], vectors, start)
+    return lambda iterations: kmeans(vectors, len(start), start=start, iterations=iterations, engine=name)
+
+
+def _time_sides(vectors: Tensor, start: Tensor, settings: Settings) -> dict[str, dict[str, Any]]:
+    numbers = {}
+    for names, repeats in ((ENGINES, settings.repeats), (PEERS, settings.peer_repeats)):
+        sides = {name: _side(name, vectors, start) for name in names}
+        numbers.update(_per_iteration(sides, settings.iterations, repeats))
+    return numbers
+
+
+def _per_iteration(
+    sides: dict[str, Callable[[int], object]], iterations: int, repeats: int
+) -> dict[str, dict[str, Any]]:
+    calls = {f"{name} {count}": partial(side, count) for name, side in sides.items() for count in (iterations, 1)}
+    timings = measure_in_turns(calls, repeats=repeats)
+
+    def numbers(whole: Timing, single: Timing) -> dict[str, Any]:
+        per_iteration = (whole.median - single.median) / (iterations - 1)
+        return {
+            "whole_call": whole.as_json(),
+            "one_iteration_call": single.as_json(),
+            "seconds_per_iteration": per_iteration,
+        }
+
+    return {name: numbers(timings[f"{name} {iterations}"], timings[f"{name} 1"]) for name in sides}
+
+
+def _over_centres(vectors: Tensor, settings: Settings) -> list[dict[str, Any]]:
+    return [
+        _point(vectors[: settings.curve_vectors], replace(settings, centres=centres))
+        for centres in settings.many_centres
+    ]
+
+
+def _over_vectors(vectors: Tensor, settings: Settings) -> list[dict[str, Any]]:
+    return [_point(vectors[:count], settings) for count in settings.many_vectors]
+
+
+def _point(vectors: Tensor, settings: Settings) -> dict[str, Any]:
+    start = make_start(vectors, settings)
+    sides = {engine: _side(engine, vectors, start) for engine in ENGINES}
+    found = _per_iteration(sides, settings.iterations, settings.peer_repeats)
+    seconds = {engine: found[engine]["seconds_per_iteration"] for engine in ENGINES}
+    return {"vectors": len(vectors), "channels": settings.channels, "centres": settings.centres, "seconds": seconds}
+
+
+def _floor(vectors: Tensor, start: Tensor, settings: Settings) -> dict[str, Any]:
+    """Return what the arithmetic and the read of one iteration take on this machine."""
+    left, right = torch.rand(2, settings.square, settings.square)
+    directions = F.normalize(start, dim=1)
+    across = directions.T.contiguous()
+    members = torch.zeros(len(vectors), len(start))
+    members[torch.arange(len(vectors)), torch.arange(len(vectors)) % len(start)] = 1
+    members_across = members.T.contiguous()
+    calls: dict[str, Callable[[], object]] = {
+        "square product": lambda: left @ right,
+        "read": vectors.sum,
+        "assign: vectors @ directions": lambda: vectors @ across,
+        "assign: directions @ vectors": lambda: directions @ vectors.T,
+        "sum: members (row by row) @ vectors": lambda: members_across @ vectors,
+        "sum: members (column by column) @ vectors": lambda: members.T @ vectors,
     }
-    return {"numbers": numbers, "assignments": found.assignments, "centres": found.centres}
+    medians = {name: timing.median for name, timing in measure_in_turns(calls, repeats=settings.peer_repeats).items()}
+    rate = 2 * settings.square**3 / medians["square product"]
+    operations = 4 * vectors.numel() * len(start)
+    fastest = {
+        kind: min(seconds for name, seconds in medians.items() if name.startswith(kind)) for kind in ("assign", "sum")
+    }
+    return {
+        "flops_per_second": rate,
+        "operations": operations,
+        "seconds": medians,
+        "seconds_per_iteration": operations / rate + medians["read"],
+        "seconds_of_whole_products_and_read": fastest["assign"] + fastest["sum"] + medians["read"],
+    }
+
+
+def _found(vectors: Tensor, start: Tensor, settings: Settings, engine: str, peer: dict[str, Any]) -> dict[str, Any]:
+    found = kmeans(vectors, settings.centres, start=start, iterations=settings.iterations, engine=engine)
+    return {
+        "objective": found.objective,
+        "equal_assignments": _equal(found.assignments, peer),
+        "centre_difference": _difference(found.centres, peer["centres"]),
+    }
+
+
+def _equal(assignments: Tensor, peer: dict[str, Any]) -> float:
+    return float((assignments == peer["assignments"]).double().mean())
 
 
 def _peer_run(vectors: Tensor, start: Tensor, iterations: int) -> dict[str, Any]:
-    _peer_iteration(vectors, start)  # warm-up
+    _peer_iteration(vectors[: 64 * len(start)], start)  # warm-up
     seconds: list[float] = []
     centres, assignments, moved = start, torch.empty(0), 1.0
     for _ in range(iterations):

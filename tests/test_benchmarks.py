@@ -254,10 +254,14 @@ def test_the_peer_is_driven_one_iteration_from_the_centres_given():
 
 def test_kmeans_speed_runs(monkeypatch):
     pytest.importorskip("kmeans_pytorch")
+    pytest.importorskip("fast_pytorch_kmeans")
     monkeypatch.setattr(kmeans_speed, "in_new_process", lambda call, **arguments: call(**arguments))
     findings = dry("kmeans_speed")
-    assert {"kmeans_pytorch", "faiss", "torch", "memory"} == set(findings.results)
+    sides = {"kmeans_pytorch", "fast_pytorch_kmeans", "textbook", "sklearn", "faiss", "torch"}
+    assert sides | {"floor", "curves", "memory"} == set(findings.results)
     assert len([check for check in findings.checks if check.equality]) == 3
+    assert findings.results["textbook"]["equal_assignments"] == 1
+    assert findings.results["fast_pytorch_kmeans"]["equal_assignments"] == 1
 
 
 def test_generate_speed_runs_and_its_seeds_are_those_of_one_at_a_time():

@@ -127,6 +127,7 @@ def test_both_engines_find_clusters_of_the_same_quality():
         (torch.zeros(3, 2, dtype=torch.float16), 2, {}, "float32 vectors"),
         (torch.ones(3, 2), 0, {}, "1 or more"),
         (torch.ones(3, 2), 2, {"start": torch.ones(3, 2)}, "expected start"),
+        (torch.ones(3, 2, device="meta"), 2, {"engine": "faiss"}, "on the CPU"),
         (torch.ones(3, 2), 2, {"engine": "numpy"}, "expected an engine"),
     ],
 )

@@ -61,7 +61,7 @@ def cluster(
         workspace: Of the run.
         profile: Hyper-parameters, see `lpcam.profiles.get_profile`.
         seed: Of the k-means starts and of the image draw.
-        kmeans: Engine of the k-means: ``faiss``, ``torch`` or ``auto``.
+        kmeans: Engine of the k-means: ``faiss``, ``torch`` or ``auto``, see `lpcam.kmeans.kmeans`.
         device: Where the torch engine clusters.
         placement: Engine and processes; the classes are what is divided. A share is refused.
         overwrite: Replace other prototypes.
