@@ -37,7 +37,7 @@ class Settings:
     """
 
     arch: str = "torchvision/mobilenet_v2"
-    counts: tuple[int, ...] = (20, 40, 80, 160)
+    counts: tuple[int, ...] = (20, 40, 80)
     size: tuple[int, int] = VOC_SIZE
     classes: int = 2
     scales: tuple[float, ...] = (1.0,)
