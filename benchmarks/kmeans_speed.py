@@ -34,6 +34,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -302,7 +303,7 @@ def _peer_run(vectors: Tensor, start: Tensor, iterations: int) -> dict[str, Any]
         if len(previous):
             moved = float((previous != assignments).double().mean())
     numbers = {
-        "seconds_per_iteration": sum(seconds) / len(seconds),
+        "seconds_per_iteration": float(np.median(seconds)),
         "seconds": seconds,
         "moved_in_the_last_iteration": moved,
     }

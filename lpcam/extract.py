@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lpcam.engines import Job, Placement, Tick, map_shards
 from lpcam.errors import LpcamError
 from lpcam.files import sweep
-from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory
+from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
 from lpcam.methods.cam import Cam
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, silent
 from lpcam.store import (
@@ -182,12 +182,13 @@ def _extract_photos(
 ) -> tuple[list[PhotoFeatures], list[Failure]]:
     extracted: dict[str, PhotoFeatures] = {}
     failures: list[Failure] = []
-    for loaded in load_ahead(forward.load, plan_batches(photos, execution.batch_size), execution.workers):
-        if isinstance(loaded, Failure):
-            failures.append(loaded)
-        else:
-            extracted |= {entry.name: _stored(entry, dtype) for entry in photo_features(forward, loaded)}
-        tick(len(extracted) + len(failures))
+    with reused_memory(forward.device):
+        for loaded in load_ahead(forward.load, plan_batches(photos, execution.batch_size), execution.workers):
+            if isinstance(loaded, Failure):
+                failures.append(loaded)
+            else:
+                extracted |= {entry.name: _stored(entry, dtype) for entry in photo_features(forward, loaded)}
+            tick(len(extracted) + len(failures))
     return [extracted[photo.name] for photo in photos if photo.name in extracted], failures
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory
+from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
 from lpcam.methods import Method
 from lpcam.records import ActivationMaps, Execution, Failure, Photo, Progress, StageReport, silent
 from lpcam.views import merge_scales
@@ -58,7 +58,7 @@ def generate(
     failures: list[Failure] = []
     done = 0
     empty: Counter[str] = Counter(dict.fromkeys(methods, 0))
-    with ThreadPoolExecutor(writers, thread_name_prefix="lpcam-write") as writer:
+    with reused_memory(forward.device), ThreadPoolExecutor(writers, thread_name_prefix="lpcam-write") as writer:
         pending: deque[Future[Counter[str]]] = deque()
         for loaded in load_ahead(forward.load, batches, execution.workers):
             if isinstance(loaded, Failure):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -296,7 +296,7 @@ def _cluster_side(
         iterations=profile.iterations,
         engine=engine,
     )
-    return clusters, len(vectors)
+    return replace(clusters, centres=clusters.centres.cpu(), sizes=clusters.sizes.cpu()), len(vectors)
 
 
 def _fold_class(centres: Centres, context: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from lpcam.backbones.classifier import Blueprint, Classifier
 from lpcam.errors import LpcamError
-from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, resolve_device
+from lpcam.forward import Forward, Loaded, _of_glibc, load_ahead, plan_batches, resolve_device, reused_memory
 from lpcam.records import ActivationMaps, Failure, Photo
 from lpcam.refiners import get_refiner
 from tests.tiny import tiny_classifier
@@ -125,6 +126,26 @@ def test_another_precision_rounds_and_still_gives_float32(tmp_path, precision, m
     assert found.dtype == torch.float32
     assert 0 < difference < most
     assert (exact.precision, rough.precision) == ("float32", precision)
+
+
+@pytest.mark.skipif(_of_glibc("mallopt") is None, reason="needs glibc")
+def test_a_large_tensor_is_not_cleared_page_by_page_again_and_again():
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            torch.ones(16 << 20)  # 64 MB, 16384 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with reused_memory(torch.device("cpu")):
+        torch.ones(16 << 20)
+        inside = faults()
+    assert inside < 16384 / 4 < faults(), "inside the pages stay, afterwards they go back"
+
+
+def test_memory_of_another_device_is_left_alone(monkeypatch):
+    monkeypatch.setattr("lpcam.forward._of_glibc", lambda name: pytest.fail("asked for"))
+    with reused_memory(torch.device("cuda")):
+        pass
 
 
 def test_compiled_goes_through_torch_compile(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def cam_seeds(net: Classifier, photo: Photo, scales: Sequence[float]) -> dict[st
     kernel = net.class_weights[:, :, None, None]
     maps = []
     for image_and_mirror in images:
-        both = F.relu(F.conv2d(net.features(image_and_mirror.to(kernel.device)), kernel))
+        both = F.relu(F.conv2d(net.features(image_and_mirror), kernel))
         maps.append(both[0] + both[1].flip(-1))
     own = list(photo.labels)
     strided = torch.sum(torch.stack(resized(maps, strided_size(size))), 0)[own]
@@ -67,7 +67,7 @@ def lpcam_seeds(net: Classifier, photo: Photo, scales: Sequence[float], prototyp
     images, size = read_views(net, photo, scales)
     maps = []
     for image_and_mirror in images:
-        both = net.features(image_and_mirror.to(net.class_weights.device))
+        both = net.features(image_and_mirror)
         features = both[0] + both[1].flip(-1)
         maps.append(torch.stack([localise(features, *prototypes[label]) for label in photo.labels]))
     strided = torch.mean(torch.stack(resized(maps, strided_size(size))), 0)
