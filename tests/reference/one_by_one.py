@@ -6,14 +6,13 @@ map-stage benchmark.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
 def prototype_maps(features: Tensor, prototypes: Tensor) -> Tensor:
     """Return mean_i cos(f, p_i): features [C, h, w], prototypes [P, C] → [h, w]."""
-    total = torch.zeros(features.shape[1:])
+    total = features.new_zeros(features.shape[1:])
     for prototype in prototypes:
         total += F.cosine_similarity(features, prototype[:, None, None], dim=0)
     return total / len(prototypes)
