@@ -1,22 +1,34 @@
 """How long ``import lpcam`` and ``lpcam --help`` take, beside a bare interpreter, and what they import.
 
+Beside them ``lpcam generate`` on a single photo, as a command of its own: what it takes outside of the network's
+forward passes is the price of starting (torch's own import, the checkpoint, the prototypes).
+
 The command is the installed script next to this Python, or ``python -m cli`` in the tree where there is none.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import ROOT, Check, Findings, command, measure_in_turns
+import numpy as np
+
+from benchmarks.photos import write_classifier, write_photos, write_prototypes
+from benchmarks.record import ROOT, Check, Findings, command, measure, measure_in_turns
+from lpcam.corridor import extract_features
+from lpcam.records import Execution
+from lpcam.workspace import Workspace
 
 HEAVY = ("torch", "faiss", "cv2", "torchvision", "numpy", "matplotlib", "sklearn")
 FORBIDDEN = ("torch", "faiss", "cv2")
+_LIGHT = ("import lpcam", "lpcam --help")
 
 
 @dataclass(frozen=True)
@@ -44,11 +56,34 @@ def run(settings: Settings) -> Findings:
             **timings[name].as_json(),
             "heavy_imports": heavy,
         }
-        if name != "bare python":
+        if name in _LIGHT:
             unwanted = len(set(heavy) & set(FORBIDDEN))
             checks.append(Check(f"{name}: imports of {', '.join(FORBIDDEN)}", unwanted, 0, "at most", equality=True))
             checks.append(Check(f"{name}: seconds", timings[name].median, 0.3, "at most"))
+    results["lpcam generate, one photo"] = one_photo(settings.rounds)
     return Findings(results, tuple(checks))
+
+
+def one_photo(rounds: int) -> dict[str, Any]:
+    """Return the medians of the seconds of ``lpcam generate`` on one photo: all, the stage within, its forwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        workspace = Workspace(root / "work")
+        source = write_classifier("torchvision/mobilenet_v2", root / "weights.pth")
+        extract_features(workspace, write_photos(root, 1), source, execution=Execution("cpu"))
+        write_prototypes(workspace, 12, 9)
+        arguments = ["generate", "-w", str(workspace.root), "--overwrite", "--device", "cpu", "--json"]
+        reports, seconds = [], []
+        for _ in range(rounds + 1):
+            timing = measure(lambda: reports.append(_start([*_program(), *arguments]).stdout), repeats=1, warmup=0)
+            seconds.append(timing.median)
+    stages = [json.loads(report) for report in reports]
+    medians = {
+        "seconds": float(np.median(seconds[1:])),  # the first warms up
+        "of the stage": float(np.median([stage["seconds"] for stage in stages[1:]])),
+        "of the forwards": float(np.median([stage["backbone_seconds"] for stage in stages[1:]])),
+    }
+    return {**medians, "outside of the forwards": medians["seconds"] - medians["of the forwards"]}
 
 
 def imported(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -66,13 +101,17 @@ def imported(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def _commands() -> dict[str, list[str]]:
-    script = Path(sys.executable).parent / "lpcam"
-    help_command = [str(script), "--help"] if script.exists() else ["-m", "cli", "--help"]
     return {
         "bare python": [sys.executable, "-c", "pass"],
         "import lpcam": [sys.executable, "-c", "import lpcam"],
-        "lpcam --help": [sys.executable, *help_command],
+        "lpcam --help": [*_program(), "--help"],
+        "import torch, which lpcam generate cannot do without": [sys.executable, "-c", "import torch"],
     }
+
+
+def _program() -> list[str]:
+    script = Path(sys.executable).parent / "lpcam"
+    return [sys.executable, str(script)] if script.exists() else [sys.executable, "-m", "cli"]
 
 
 def _starter(arguments: Sequence[str]) -> Any:

@@ -55,7 +55,7 @@ def all_checks() -> str:
     """Return the table of every check of ``make bench``, equal outputs and missed targets too."""
     rows = [
         [*_check_row(name, check), "ok" if check["passed"] else "**missed**"]
-        for name in _present(MAKE_BENCH)
+        for name in _present((*MAKE_BENCH, "precision"))
         for check in _load(name)["checks"]
     ]
     return markdown(["benchmark", "what", "measured", "limit", ""], rows)
@@ -98,6 +98,26 @@ def growth() -> str:
     return markdown(["what grows", "from, to", "of", "at first", "at last", "in", "slope"], rows)
 
 
+def startup() -> str:
+    """Return the table of what starting takes."""
+    results = _load("startup")["results"]
+    photo = results["lpcam generate, one photo"]
+    rows = [[name, f"{found['median']:.2f}"] for name, found in results.items() if "median" in found]
+    rows += [[f"`lpcam generate`, one photo: {part}", f"{value:.2f}"] for part, value in photo.items()]
+    return markdown(["what", "seconds"], rows)
+
+
+def precisions() -> str:
+    """Return the table of what a number format does to real photos."""
+    rows = []
+    for name, by_precision in _load("precision")["results"].items():
+        for precision, found in by_precision.items():
+            mious = [f"{100 * found['miou'][method]:.2f}" for method in ("cam", "lpcam")]
+            faster = f"{found['times_faster']:.2f}"
+            rows.append([f"`{name}`, {found['images']} photos", precision, *mious, faster])
+    return markdown(["photos", "precision", "CAM, mIoU %", "LPCAM, mIoU %", "forwards, times faster"], rows)
+
+
 def durations() -> str:
     """Return the table of how long every benchmark of ``make bench`` takes."""
     records = {name: _load(name) for name in _present(MAKE_BENCH)}
@@ -124,6 +144,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "generate-speed": generate_speed,
     "peers": peers,
     "growth": growth,
+    "startup": startup,
+    "precisions": precisions,
     "durations": durations,
     "machines": machines,
 }

@@ -379,7 +379,11 @@ def test_memory_runs(monkeypatch):
 
 def test_startup_runs_and_sees_imports():
     assert startup.imported([sys.executable, "-c", "import json"], ["json", "torch"]) == ["json"]
-    assert list(dry("startup").results) == ["bare python", "import lpcam", "lpcam --help"]
+    results = dry("startup").results
+    assert {"bare python", "import lpcam", "lpcam --help"} < set(results)
+    photo = results["lpcam generate, one photo"]
+    assert 0 < photo["of the forwards"] < photo["of the stage"] < photo["seconds"]
+    assert photo["outside of the forwards"] == pytest.approx(photo["seconds"] - photo["of the forwards"])
 
 
 def test_gpu_runs_dry_on_the_cpu(tmp_path):
