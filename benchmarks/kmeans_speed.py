@@ -117,10 +117,13 @@ def run(settings: Settings) -> Findings:
         extra = memory[engine]["growth_bytes"] / memory[engine]["data_bytes"]
         checks += [
             Check(f"{engine}: share of equal assignments", found["equal_assignments"], 0.999, "at least", True),
-            Check(f"{engine}: times faster per iteration than kmeans_pytorch", found["speedup"], 40, "at least"),
-            Check(f"{engine}: an iteration over its arithmetic floor", found["times_the_floor"], 2.5, "at most"),
             Check(f"{engine}: extra memory, share of the data", extra, 0.1, "at most"),
         ]
+    speedup, over_floor = ours["torch"]["speedup"], ours["torch"]["times_the_floor"]
+    checks += [  # of the default engine; FAISS stands beside it as the others do
+        Check("torch: times faster per iteration than kmeans_pytorch", speedup, 40, "at least"),
+        Check("torch: an iteration over its arithmetic floor", over_floor, 2.5, "at most"),
+    ]
     whole = results["torch"]["whole_call"]["median"] / results["faiss"]["whole_call"]["median"]
     checks.append(Check("torch: a whole call over that of faiss", whole, 1, "at most"))
     return Findings({**results, "floor": floor, "curves": curves, "memory": memory}, tuple(checks))
