@@ -67,7 +67,7 @@ class Forward:
             classifier: Made channels-last in place.
             scales: Of the views.
             precision: One of `lpcam.precision.PRECISIONS`.
-            compiled: Send the network through torch.compile with sizes left open: minutes at the start.
+            compiled: Send the network through torch.compile with sizes left open, which takes its time at the start.
         """
         self.classifier = classifier.to(memory_format=torch.channels_last)
         self.scales = check_scales(scales)
@@ -178,9 +178,9 @@ def release_memory() -> None:
 def reused_memory(device: torch.device) -> Iterator[None]:
     """Let freed memory be used again at once instead of going back to the system, while forwards run on the CPU.
 
-    By default glibc maps every large tensor anew and unmaps it when it is freed; the system then clears each page of
-    each activation, which takes a sixth of a ResNet-50's forward on two cores. This is a setting of the whole process;
-    at the end large blocks are mapped again, and what is free goes back.
+    By default glibc maps every large tensor anew and unmaps it when it is freed, and the system then clears each page
+    of each activation. This is a setting of the whole process; at the end large blocks are mapped again, and what is
+    free goes back.
     """
     option = _of_glibc("mallopt") if device.type == "cpu" else None
     if option is None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from lpcam.files import write_atomically
 from lpcam.kmeans import Clusters, kmeans
 from lpcam.methods.lpcam import fold
 from lpcam.profiles import Profile
-from lpcam.records import Progress, silent
 
 SCHEMA = 1
 OBJECT, REST = "object", "rest"
@@ -247,41 +245,6 @@ class Prototypes:
                 f"{path} is not a whole lpcam prototype file ({_first_line(error)}): "
                 "run 'lpcam cluster --overwrite' to make it again"
             ) from error
-
-
-def build_prototypes(
-    gather: Gather,
-    weights: Tensor,
-    provenance: Provenance,
-    *,
-    engine: str = "auto",
-    progress: Progress = silent,
-) -> Prototypes:
-    """Build the prototypes of every class.
-
-    Args:
-        gather: Source of the local features, see `Gather`.
-        weights: float32 [K, C].
-        provenance: Carries profile, seed and class names; stored with the result.
-        engine: k-means engine.
-        progress: Told after every class.
-    """
-    count = len(provenance.classes)
-    built = []
-    for label in range(count):
-        progress("cluster", label, count)
-        built.append(
-            build_class(
-                partial(gather, label),
-                weights,
-                label,
-                provenance.profile,
-                seed=provenance.seed,
-                engine=engine,
-            )
-        )
-    progress("cluster", count, count)
-    return Prototypes(tuple(built), provenance)
 
 
 def _cluster_side(

@@ -148,7 +148,7 @@ class StageReport:
 class Execution:
     """How photos are sent through a classifier; nothing here changes a result beyond rounding.
 
-    What rounds differently (another precision, compiled) makes other features and seeds, which are not mixed.
+    Another precision makes other features and seeds, which are not mixed; the rest moves their last bits at most.
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.

@@ -20,7 +20,6 @@ from lpcam.prototypes import (
     Prototypes,
     Provenance,
     build_class,
-    build_prototypes,
     class_scores,
     select_class,
     select_context,
@@ -111,7 +110,11 @@ def sample(seed: int = 0) -> Prototypes:
     }
     provenance = Provenance(("a", "b", "c"), weights_sha256="f" * 64, layer="layer4", profile=Profile(k=4), seed=seed)
     weights = torch.rand(3, 5, generator=generator) * 2
-    return build_prototypes(lambda label, side: vectors[label, side], weights, provenance)
+    centres = (
+        build_class(lambda side, n=label: vectors[n, side], weights, label, provenance.profile, seed=provenance.seed)
+        for label in range(len(provenance.classes))
+    )
+    return Prototypes(tuple(centres), provenance)
 
 
 def test_each_class_is_built_alone():
