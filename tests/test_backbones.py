@@ -285,11 +285,14 @@ def test_the_demo_network_puts_a_cell_in_the_middle_of_its_pixels():
 
     torch.manual_seed(0)
     net, mirrored = build_demo("demo").network.eval(), build_demo("demo").network.eval()
-    state = {name: value.flip(-1) if value.dim() == 4 else value for name, value in net.state_dict().items()}
-    mirrored.load_state_dict(state)
+    state = {name: value + 1 if name.endswith(".bias") else value for name, value in net.state_dict().items()}
+    net.load_state_dict(state)  # untrained, its sparse features would all be zero
+    mirrored.load_state_dict({name: value.flip(-1) if value.dim() == 4 else value for name, value in state.items()})
     images = torch.randn(1, 3, 32, 48)
     with torch.no_grad():
-        torch.testing.assert_close(mirrored(images.flip(-1)), net(images).flip(-1))
+        features = net(images)
+        torch.testing.assert_close(mirrored(images.flip(-1)), features.flip(-1))
+    assert features.std() > 0.01
 
 
 def test_an_architecture_is_one_builder(monkeypatch, tmp_path):
