@@ -79,7 +79,8 @@ execution_options = stacked(
     click.option("--batch-size", type=int, help="Photos of one size that share a forward pass. [default: 1]"),
     click.option("--workers", type=int, help="Threads that read photos ahead. [default: 1]"),
     click.option("--precision", help="Of the forward passes: float32, bfloat16, float16 or auto. [default: float32]"),
-    click.option("--compile", "compiled", is_flag=True, default=None, help="Send the network through torch.compile."),
+    click.option("--runtime", help="What carries the network out: torch, compile or openvino. [default: torch]"),
+    click.option("--compile", "runtime", flag_value="compile", help="The same as --runtime compile: torch.compile."),
 )
 
 
@@ -170,7 +171,7 @@ def take_classifier_source(options: dict[str, Any]) -> Any:
 
 def take_execution(options: dict[str, Any]) -> Execution:
     """Remove the execution options and return them."""
-    return Execution(**take(options, "device", "batch_size", "workers", "precision", "compiled"))
+    return Execution(**take(options, "device", "batch_size", "workers", "precision", "runtime"))
 
 
 def take_placement(options: dict[str, Any]) -> Placement:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
-import shutil
 import sys
 import time
 from collections import deque
@@ -20,8 +18,9 @@ from torch import Tensor
 from lpcam.backbones.classifier import Classifier
 from lpcam.datasets import photo_size, read_photo
 from lpcam.errors import LpcamError
-from lpcam.precision import computing_in, resolve_precision
+from lpcam.precision import resolve_precision
 from lpcam.records import Failure, Photo
+from lpcam.runtime import network_of
 from lpcam.views import check_scales, view, view_size, with_mirror
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
@@ -55,11 +54,11 @@ class Forward:
         precision: Number format of the forward passes; features come out as float32 from all of them.
 
     Raises:
-        LpcamError: scales or precision are unknown.
+        LpcamError: scales, precision or runtime are unknown, or the runtime cannot be used.
     """
 
     def __init__(
-        self, classifier: Classifier, scales: Sequence[float], *, precision: str = "float32", compiled: bool = False
+        self, classifier: Classifier, scales: Sequence[float], *, precision: str = "float32", runtime: str = "torch"
     ) -> None:
         """Take a classifier.
 
@@ -67,13 +66,13 @@ class Forward:
             classifier: Made channels-last in place.
             scales: Of the views.
             precision: One of `lpcam.precision.PRECISIONS`.
-            compiled: Send the network through torch.compile with sizes left open, which takes its time at the start.
+            runtime: What carries the network out, see `lpcam.runtime`.
         """
         self.classifier = classifier.to(memory_format=torch.channels_last)
         self.scales = check_scales(scales)
         self.device = classifier.class_weights.device
         self.precision = resolve_precision(precision, str(self.device))
-        self._network = _compiled(classifier.features, self.device) if compiled else classifier.features
+        self._network = network_of(self.classifier, runtime, self.precision)
         self._clock = _CudaClock() if self.device.type == "cuda" else _Clock()
 
     @property
@@ -105,16 +104,9 @@ class Forward:
             yield features.view(2, len(loaded.photos), *features.shape[1:])
 
     def _timed(self, images: Tensor) -> Tensor:
-        with self._clock, computing_in(self.precision, str(self.device)):
-            features: Tensor = self._network(images)
+        with self._clock:
+            features = self._network(images)
         return features.float()
-
-
-def _compiled(network: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise LpcamError("--compile needs a C++ compiler on the CPU: install g++, or leave --compile out")
-    result: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=True)
-    return result
 
 
 class _Clock:

@@ -156,7 +156,7 @@ class Execution:
         workers: Threads that read photos ahead, ≥ 0; 0 reads them in line.
         precision: Number format of the forward passes: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for
             what the device is fastest in.
-        compiled: Send the network through torch.compile.
+        runtime: What carries the network out: ``torch``, ``compile`` (torch.compile) or ``openvino``.
 
     Raises:
         LpcamError: a number is too small.
@@ -166,7 +166,7 @@ class Execution:
     batch_size: int = 1
     workers: int = 1
     precision: str = "float32"
-    compiled: bool = False
+    runtime: str = "torch"
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch size", self.batch_size, 1), ("workers", self.workers, 0)):

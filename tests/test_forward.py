@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from lpcam.backbones.classifier import Blueprint, Classifier
-from lpcam.errors import LpcamError
 from lpcam.forward import Forward, Loaded, _of_glibc, load_ahead, plan_batches, resolve_device, reused_memory
 from lpcam.records import ActivationMaps, Failure, Photo
 from lpcam.refiners import get_refiner
@@ -153,22 +152,6 @@ def test_memory_of_another_device_is_left_alone(monkeypatch):
     monkeypatch.setattr("lpcam.forward._of_glibc", lambda name: pytest.fail("asked for"))
     with reused_memory(torch.device("cuda")):
         pass
-
-
-def test_compiled_goes_through_torch_compile(tmp_path, monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch, "compile", lambda call, dynamic: compiled.append(dynamic) or call)
-    photo = save(tmp_path / "a.png", flat(8, 12, (255, 0, 0)))
-    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,), compiled=True)
-    (features,) = forward.features(forward.load([photo]))
-    assert compiled == [True]
-    assert features[0, 0, 0].tolist() == [[1, 1, 1], [1, 1, 1]]
-
-
-def test_compiled_without_a_compiler_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(LpcamError, match="--compile needs a C\\+\\+ compiler on the CPU: install g\\+\\+"):
-        Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,), compiled=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the threads in /proc")

@@ -24,6 +24,7 @@ ORDER = (  # a room imports only from rooms further left
     "prototypes",
     "store",
     "precision",
+    "runtime",
     "forward",
     "engines",
     "extract",

@@ -55,7 +55,7 @@ def extract_features(
     execution = settled(execution, placement)
     device = own_device(placement, execution.device) if runs_here(placement, execution.device) else "cpu"
     net = classifier.load(len(split.classes), device)
-    forward = Forward(net, scales, precision=execution.precision, compiled=execution.compiled)
+    forward = Forward(net, scales, precision=execution.precision, runtime=execution.runtime)
     description = describe(split, forward, dtype)
     if overwrite:
         clear(workspace.features)
@@ -117,6 +117,6 @@ class ExtractionJob:
         """Load the classifier and return the function that writes a shard."""
         net = self.classifier.load_again(len(self.description.classes), device, self.description.weights_sha256)
         forward = Forward(
-            net, self.description.scales, precision=self.description.precision, compiled=self.execution.compiled
+            net, self.description.scales, precision=self.description.precision, runtime=self.execution.runtime
         )
         return lambda shard, tick: extract_shard(shard, forward, self.folder, self.description, self.execution, tick)

@@ -163,7 +163,7 @@ class _Opened:
     def __init__(self, job: GenerationJob, device: str) -> None:
         self._job = job
         net = job.classifier.load_again(len(job.description.classes), device, job.description.weights_sha256)
-        self.forward = Forward(net, job.scales, precision=job.execution.precision, compiled=job.execution.compiled)
+        self.forward = Forward(net, job.scales, precision=job.execution.precision, runtime=job.execution.runtime)
         self.prototypes = _PrototypesOnce(job.prototypes, net, job.description.fingerprint)
         self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
         writer = get_refiner(job.refiner)
