@@ -141,7 +141,7 @@ def extract_shard(
     names = [photo.name for photo in photos]
     if shard_is_complete(folder, index, description, names):
         return StageReport(0, len(photos), (), 0.0, 0.0)
-    extracted, failures = _extract_photos(photos, forward, description.dtype, execution, tick)
+    extracted, failures = extract_photos(photos, forward, description.dtype, execution, tick)
     write_shard(folder, index, extracted, failures, description, names)
     release_memory()
     return StageReport(len(extracted), 0, tuple(failures), time.perf_counter() - started, forward.seconds - before)
@@ -177,9 +177,21 @@ def _grid_cam(maps: Sequence[Tensor], size: tuple[int, int], features: Tensor) -
     return F.interpolate(high_res[None], grid, mode="nearest")[0].cpu()
 
 
-def _extract_photos(
+def extract_photos(
     photos: Sequence[Photo], forward: Forward, dtype: str, execution: Execution, tick: Tick
 ) -> tuple[list[PhotoFeatures], list[Failure]]:
+    """Return what the store keeps of photos, features in its dtype, and those that could not be read.
+
+    Args:
+        photos: In any number; all their features are in memory at the end.
+        forward: Classifier and scales.
+        dtype: ``float16``, ``bfloat16`` or ``float32``.
+        execution: Batch size and workers.
+        tick: Told how many are done after every batch.
+
+    Raises:
+        LpcamError: features are not finite in that dtype.
+    """
     extracted: dict[str, PhotoFeatures] = {}
     failures: list[Failure] = []
     with reused_memory(forward.device):

@@ -21,15 +21,15 @@ from torch import Tensor
 
 from lpcam.errors import LpcamError
 from lpcam.files import write_atomically
-from lpcam.kmeans import Clusters, kmeans
+from lpcam.kmeans import Clusters, VectorSource, kmeans
 from lpcam.methods.lpcam import fold
 from lpcam.profiles import Profile
 
 SCHEMA = 1
 OBJECT, REST = "object", "rest"
 
-Gather = Callable[[int, str], Tensor]
-"""``gather(class index, side)`` returns float32 [M, C], the local features of one side of one class."""
+Gather = Callable[[int, str], Tensor | VectorSource]
+"""``gather(class index, side)`` returns the local features of one side of one class, float32 [M, C]."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def select_context(scores: Tensor, low: float, high: float) -> Tensor:
 
 
 def build_class(
-    gather: Callable[[str], Tensor],
+    gather: Callable[[str], Tensor | VectorSource],
     weights: Tensor,
     label: int,
     profile: Profile,
@@ -248,7 +248,7 @@ class Prototypes:
 
 
 def _cluster_side(
-    gather: Callable[[str], Tensor], side: str, label: int, profile: Profile, seed: int, engine: str
+    gather: Callable[[str], Tensor | VectorSource], side: str, label: int, profile: Profile, seed: int, engine: str
 ) -> tuple[Clusters, int]:
     vectors = gather(side)
     clusters = kmeans(
@@ -259,7 +259,7 @@ def _cluster_side(
         iterations=profile.iterations,
         engine=engine,
     )
-    return replace(clusters, centres=clusters.centres.cpu(), sizes=clusters.sizes.cpu()), len(vectors)
+    return replace(clusters, centres=clusters.centres.cpu(), sizes=clusters.sizes.cpu()), len(clusters.assignments)
 
 
 def _fold_class(centres: Centres, context: bool) -> Tensor:

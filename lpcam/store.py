@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lpcam.errors import LpcamError
 from lpcam.files import read_json, write_atomically, write_json
-from lpcam.records import Failure
+from lpcam.records import Failure, Photo
 
 SCHEMA = 2
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -114,6 +114,33 @@ class StoredPhoto:
         return self.grid[0] * self.grid[1]
 
 
+class Features(Protocol):
+    """The features of a split, as clustering reads them: from a store on disk, or from memory.
+
+    Attributes:
+        photos: In the order of the split.
+    """
+
+    photos: tuple[StoredPhoto, ...]
+
+    @property
+    def description(self) -> Description:
+        """What the features are."""
+        ...
+
+    def class_weights(self) -> Tensor:
+        """Return the classifier's class weights: float32 [K, C]."""
+        ...
+
+    def rows(self, photos: Iterable[StoredPhoto]) -> Iterator[Tensor]:
+        """Yield the [h·w, C] local features of each photo, in the store's dtype."""
+        ...
+
+    def cams(self, photos: Iterable[StoredPhoto], label: int) -> Iterator[Tensor]:
+        """Yield the float32 [h·w] CAM of one class of each photo, which must carry the label."""
+        ...
+
+
 def shard_name(index: int) -> str:
     """Return the file name of a shard."""
     return f"shard-{index:05d}.safetensors"
@@ -167,7 +194,13 @@ def shard_is_complete(folder: Path, index: int, description: Description, names:
 
 
 def write_manifest(
-    folder: Path, description: Description, shards: int, class_weights: Tensor, sources: dict[str, Any]
+    folder: Path,
+    description: Description,
+    shards: int,
+    class_weights: Tensor,
+    sources: dict[str, Any],
+    *,
+    dumped: bool = True,
 ) -> None:
     """Write the class weights and then the manifest, the last file of a store: without it a store is not complete.
 
@@ -177,6 +210,7 @@ def write_manifest(
         shards: Number of shards; files of more shards than these are removed.
         class_weights: float32 [K, C] of the classifier: clustering needs them and not the network.
         sources: Where data set and classifier came from, so that later stages need not be told again.
+        dumped: False where the features were clustered from memory and are not kept.
     """
     files = [shard_name(index) for index in range(shards)]
     for path in set(shard_files(folder)) - {folder / name for name in files}:
@@ -190,6 +224,7 @@ def write_manifest(
             "fingerprint": description.fingerprint,
             "description": asdict(description),
             "sources": sources,
+            "dumped": dumped,
             "shards": [{"file": name, "bytes": (folder / name).stat().st_size} for name in files],
         },
     )
@@ -203,11 +238,13 @@ class Manifest:
         description: What the features are.
         sources: Where data set and classifier came from.
         shards: File name and size in bytes of every shard.
+        dumped: Whether the features were kept.
     """
 
     description: Description
     sources: dict[str, Any]
     shards: tuple[tuple[str, int], ...]
+    dumped: bool = True
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -233,6 +270,7 @@ def read_manifest(folder: Path) -> Manifest:
             _description(value["description"]),
             dict(value["sources"]),
             tuple((str(shard["file"]), int(shard["bytes"])) for shard in value["shards"]),
+            bool(value.get("dumped", True)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise LpcamError(f"{folder / 'manifest.json'} is damaged ({error!r}): {REPAIR}") from error
@@ -277,9 +315,19 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.manifest = read_manifest(folder)
+        if not self.manifest.dumped:
+            raise LpcamError(
+                f"the features of {folder} were clustered from memory and not kept: "
+                "run 'lpcam extract-features' to write them"
+            )
         headers = [(name, self._checked_header(name, size)) for name, size in self.manifest.shards]
         self.photos = tuple(photo for name, header in headers for photo in _entries(name, header))
         self.failures = tuple(Failure(**failure) for _, header in headers for failure in header["failures"])
+
+    @property
+    def description(self) -> Description:
+        """What the features are."""
+        return self.manifest.description
 
     def class_weights(self) -> Tensor:
         """Return the classifier's class weights: float32 [K, C]."""
@@ -317,6 +365,51 @@ class FeatureStore:
         if path.stat().st_size != size or header["fingerprint"] != self.manifest.description.fingerprint:
             raise LpcamError(f"{path} does not belong to its manifest: {REPAIR}")
         return header
+
+
+class MemoryFeatures:
+    """The features of a split in memory; clustering reads them as it reads a `FeatureStore`.
+
+    Args:
+        description: What the features are.
+        class_weights: float32 [K, C] of the classifier.
+        photos: Of the split, in its order, without those that could not be read.
+        entries: Of all photos that are going to be asked for, by name; features in the description's dtype.
+    """
+
+    def __init__(
+        self,
+        description: Description,
+        class_weights: Tensor,
+        photos: Sequence[Photo],
+        entries: Mapping[str, PhotoFeatures],
+    ) -> None:
+        self.description = description
+        self._class_weights = class_weights.cpu()
+        self._entries = entries
+        self.photos = tuple(_in_memory(photo, entries.get(photo.name)) for photo in photos)
+
+    @property
+    def count(self) -> int:
+        """Photos whose features are here."""
+        return len(self._entries)
+
+    def class_weights(self) -> Tensor:
+        """Return the classifier's class weights: float32 [K, C]."""
+        return self._class_weights
+
+    def rows(self, photos: Iterable[StoredPhoto]) -> Iterator[Tensor]:
+        """Yield the [h·w, C] local features of each photo, as views."""
+        return (self._entries[photo.name].features.flatten(1).T for photo in photos)
+
+    def cams(self, photos: Iterable[StoredPhoto], label: int) -> Iterator[Tensor]:
+        """Yield the float32 [h·w] CAM of one class of each photo, which must carry the label."""
+        return (self._entries[photo.name].cam[photo.labels.index(label)].flatten() for photo in photos)
+
+
+def _in_memory(photo: Photo, entry: PhotoFeatures | None) -> StoredPhoto:
+    size, (height, width) = (entry.size, entry.features.shape[1:]) if entry else ((0, 0), (0, 0))
+    return StoredPhoto(photo.name, photo.labels, size, (height, width), shard="", row=0, offset=0)
 
 
 def _written_header(folder: Path, index: int, description: Description, names: Sequence[str]) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ from ..rendering import exit_for, print_clusters, print_json, print_scores, prin
 @refiner_option
 @scales_option
 @dtype_option
+@click.option("--no-dump", "dump", flag_value=False, default=None, help="Cluster from memory, write no features.")
 @profile_options
 @execution_options
 @placement_options
@@ -58,6 +59,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """
     from lpcam import corridor
 
+    dumped = options["dump"] is None
     with shown_progress(quiet=as_json) as progress:
         report = corridor.run(
             workspace,
@@ -67,12 +69,12 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             execution=take_execution(options),
             placement=take_placement(options),
             progress=progress,
-            **take(options, "methods", "refiner", "scales", "dtype", "seed", "overwrite"),
+            **take(options, "methods", "refiner", "scales", "dtype", "seed", "dump", "overwrite"),
         )
     if as_json:
         print_json(report.as_json())
     else:
-        print_stage(report.extracted, "features", workspace.features)
+        print_stage(report.extracted, "features", workspace.features if dumped else "memory, not kept")
         print_clusters(report.clustered, workspace.prototypes)
         print_stage(report.generated, "seeds", workspace.root / "seeds")
         if report.evaluated:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,12 +15,14 @@ from torch import Tensor
 from lpcam.engines import Placement, Runner, Tick, map_shards
 from lpcam.errors import LpcamError, unknown
 from lpcam.forward import resolve_device
-from lpcam.kmeans import ENGINES
+from lpcam.kmeans import ENGINES, VectorSource, placed
 from lpcam.profiles import Profile
 from lpcam.prototypes import Centres, Gather, Prototypes, Provenance, build_class, derived_seed, split_positions
-from lpcam.records import Progress, silent
-from lpcam.store import FeatureStore, StoredPhoto
+from lpcam.records import Photo, Progress, silent
+from lpcam.store import Description, Features, FeatureStore, StoredPhoto
 from lpcam.workspace import Workspace
+
+Entry = TypeVar("Entry", Photo, StoredPhoto)
 
 _DRAW = 2  # purpose of a derived seed; 0 and 1 are the k-means of the two sides
 
@@ -52,6 +55,7 @@ def cluster(
     kmeans: str = "auto",
     device: str = "auto",
     placement: Placement = Placement(),
+    features: Features | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> ClusterReport:
@@ -64,6 +68,7 @@ def cluster(
         kmeans: Engine of the k-means: ``faiss``, ``torch`` or ``auto``, see `lpcam.kmeans.kmeans`.
         device: Where the torch engine clusters.
         placement: Engine and processes; the classes are what is divided. A share is refused.
+        features: In place of the workspace's, in memory; then the classes are done in this process.
         overwrite: Replace other prototypes.
         progress: Told as the work goes on.
 
@@ -76,10 +81,10 @@ def cluster(
         "lpcam cluster", "run it once, when all features are there; --processes or --engine ray divide the classes"
     )
     started = time.perf_counter()
-    store = FeatureStore(workspace.features)
-    provenance = _provenance(store, profile, seed)
+    store = features or FeatureStore(workspace.features)
+    provenance = provenance_of(store.description, profile, seed)
     if workspace.prototypes.exists() and not overwrite:
-        prototypes = _same_prototypes(workspace.prototypes, provenance)
+        prototypes = same_prototypes(workspace.prototypes, provenance)
     else:
         job = ClusterJob(workspace.features.resolve(), profile, seed, kmeans)
         labels = range(len(provenance.classes))
@@ -95,8 +100,14 @@ def cluster(
         )
         prototypes = Prototypes(tuple(centres), provenance)
         prototypes.save(workspace.prototypes)
-    counts = {name: centres.counts() for name, centres in zip(provenance.classes, prototypes.centres, strict=True)}
-    return ClusterReport(counts, time.perf_counter() - started, _class_notices(counts))
+    return report_of(prototypes, time.perf_counter() - started)
+
+
+def report_of(prototypes: Prototypes, seconds: float) -> ClusterReport:
+    """Return what is to be said of prototypes."""
+    classes = prototypes.provenance.classes
+    counts = {name: centres.counts() for name, centres in zip(classes, prototypes.centres, strict=True)}
+    return ClusterReport(counts, seconds, _class_notices(counts))
 
 
 @dataclass(frozen=True)
@@ -119,9 +130,10 @@ class ClusterJob:
         """Open the store and return the function that builds the centres of a class."""
         return self.of(FeatureStore(self.features), resolve_device(device))
 
-    def of(self, store: FeatureStore, device: str) -> Runner:
+    def of(self, store: Features, device: str) -> Runner:
         """Return the function that builds the centres of a class from a store that is open."""
-        gather, weights = _gatherer(store, self.profile, self.seed, device), store.class_weights()
+        gather = _gatherer(store, self.profile, self.seed, "cpu" if self.kmeans == "faiss" else device)
+        weights = store.class_weights()
 
         def build(label: int, tick: Tick) -> Centres:
             return build_class(partial(gather, label), weights, label, self.profile, seed=self.seed, engine=self.kmeans)
@@ -129,8 +141,8 @@ class ClusterJob:
         return build
 
 
-def _provenance(store: FeatureStore, profile: Profile, seed: int) -> Provenance:
-    description = store.manifest.description
+def provenance_of(description: Description, profile: Profile, seed: int) -> Provenance:
+    """Return what prototypes of these features say of themselves."""
     return Provenance(
         classes=description.classes,
         weights_sha256=description.weights_sha256,
@@ -145,7 +157,12 @@ def _provenance(store: FeatureStore, profile: Profile, seed: int) -> Provenance:
     )
 
 
-def _same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
+def same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
+    """Return the prototypes of a file that were made so.
+
+    Raises:
+        LpcamError: they were made otherwise, or cannot be read.
+    """
     prototypes = Prototypes.load(path)
     if prototypes.provenance != provenance:
         raise LpcamError(
@@ -155,31 +172,50 @@ def _same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
     return prototypes
 
 
-def _gatherer(store: FeatureStore, profile: Profile, seed: int, device: str) -> Gather:
+def draw(photos: Sequence[Entry], profile: Profile, seed: int, label: int) -> list[Entry]:
+    """Draw the profile's number of a class's photos with replacement, as the COCO code does; all of them when it is 0.
+
+    Args:
+        photos: Of the split.
+        profile: Hyper-parameters.
+        seed: Of the data set.
+        label: The class.
+    """
+    own = [photo for photo in photos if label in photo.labels]
+    if profile.images_per_class == 0 or not own:
+        return own
+    generator = torch.Generator().manual_seed(derived_seed(seed, label, _DRAW))
+    drawn = torch.randint(len(own), (profile.images_per_class,), generator=generator)
+    return [own[index] for index in sorted(drawn.tolist())]
+
+
+def _gatherer(store: Features, profile: Profile, seed: int, device: str) -> Gather:
     """Return the source of one class's local features: rows in the order of the photos, whatever the shards."""
 
-    def gather(label: int, side: str) -> Tensor:
-        photos = _draw([photo for photo in store.photos if label in photo.labels], profile, seed, label)
+    def gather(label: int, side: str) -> Tensor | VectorSource:
+        photos = draw(store.photos, profile, seed, label)
         masks = [split_positions(cam, profile.tau, side) for cam in store.cams(photos, label)]
-        vectors = torch.empty(sum(int(mask.sum()) for mask in masks), store.manifest.description.channels)
+        vectors = torch.empty(sum(int(mask.sum()) for mask in masks), store.description.channels)
         filled = 0
         for mask, rows in zip(masks, store.rows(photos), strict=True):
             kept = rows[mask]
             kept = kept[kept.any(dim=1)]  # a zero vector has no direction to cluster
             vectors[filled : filled + len(kept)] = kept
             filled += len(kept)
-        return vectors[:filled].to(device)
+        return _near(vectors[:filled], device)
 
     return gather
 
 
-def _draw(photos: list[StoredPhoto], profile: Profile, seed: int, label: int) -> list[StoredPhoto]:
-    """Draw the profile's number of images with replacement, as the COCO code does; all of them when it is 0."""
-    if profile.images_per_class == 0 or not photos:
-        return photos
-    generator = torch.Generator().manual_seed(derived_seed(seed, label, _DRAW))
-    drawn = torch.randint(len(photos), (profile.images_per_class,), generator=generator)
-    return [photos[index] for index in sorted(drawn.tolist())]
+def _near(vectors: Tensor, device: str) -> Tensor | VectorSource:
+    """Return vectors where they are clustered: on a device at once, where it has room for them, else block by block."""
+    return vectors if device == "cpu" else placed(vectors, device, budget=_room(device))
+
+
+def _room(device: str) -> int:
+    """Return how many bytes of vectors a device takes beside what the clustering itself needs."""
+    torch.cuda.empty_cache()
+    return int(0.8 * torch.cuda.mem_get_info(device)[0])
 
 
 def _class_notices(counts: dict[str, dict[str, int | bool]]) -> tuple[str, ...]:

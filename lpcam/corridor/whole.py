@@ -10,6 +10,7 @@ from lpcam.corridor.clustering import ClusterReport, cluster
 from lpcam.corridor.extraction import extract_features
 from lpcam.corridor.generation import DEFAULT_METHOD, generate
 from lpcam.corridor.scoring import EvaluationReport, evaluate
+from lpcam.corridor.undumped import cluster_photos
 from lpcam.engines import Placement
 from lpcam.extract import DEFAULT_DTYPE
 from lpcam.profiles import Profile
@@ -57,6 +58,7 @@ def run(
     scales: Sequence[float] = PUBLISHED_SCALES,
     dtype: str = DEFAULT_DTYPE,
     seed: int = 0,
+    dump: bool = True,
     execution: Execution = Execution(),
     placement: Placement = Placement(),
     overwrite: bool = False,
@@ -74,6 +76,7 @@ def run(
         scales: Of the views.
         dtype: Of the stored features.
         seed: Of the clustering.
+        dump: False clusters the features from memory and writes none (`lpcam.corridor.undumped`).
         execution: Device, batch size, workers.
         placement: Engine and processes of every stage. A share is refused.
         overwrite: Replace what belongs to another run.
@@ -85,34 +88,29 @@ def run(
     placement.refuse_shard(
         "lpcam run", "give it to extract-features, run cluster once, and give it to generate, as docs/scale.md shows"
     )
-    extracted = extract_features(
-        workspace,
-        data,
-        classifier,
-        scales=scales,
-        dtype=dtype,
-        execution=execution,
-        placement=placement,
-        overwrite=overwrite,
-        progress=progress,
-    )
-    clustered = cluster(
-        workspace,
-        profile=profile,
-        seed=seed,
-        device=execution.device,
-        placement=placement,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    shared: dict[str, Any] = {"execution": execution, "placement": placement, "overwrite": overwrite}
+    first: dict[str, Any] = {"scales": scales, "dtype": dtype, **shared}
+    if dump:
+        extracted = extract_features(workspace, data, classifier, progress=progress, **first)
+        clustered = cluster(
+            workspace,
+            profile=profile,
+            seed=seed,
+            device=execution.device,
+            placement=placement,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    else:
+        extracted, clustered = cluster_photos(
+            workspace, data, classifier, profile=profile, seed=seed, progress=progress, **first
+        )
     generated = generate(
         workspace,
         methods=methods,
         refiner=refiner,
-        execution=execution,
-        placement=placement,
-        overwrite=overwrite,
         progress=progress,
+        **shared,
     )
     scored = methods if any(photo.mask for photo in data.open().photos) else ()
     evaluated = tuple(evaluate(workspace, method=method, refiner=refiner, progress=progress) for method in scored)
