@@ -76,8 +76,8 @@ methods_option = names_option(
 
 execution_options = stacked(
     device_option,
-    click.option("--batch-size", type=int, help="Photos of one size that share a forward pass. [default: 1]"),
-    click.option("--workers", type=int, help="Threads that read photos ahead. [default: 1]"),
+    click.option("--batch-size", type=int, help="Photos of one size that share a forward pass. [CPU 1, CUDA 8]"),
+    click.option("--workers", type=int, help="Threads that read photos ahead. [CPU 1, CUDA up to 8]"),
     click.option("--precision", help="Of the forward passes: float32, bfloat16, float16 or auto. [default: float32]"),
     click.option("--runtime", help="What carries the network out: torch, compile or openvino. [default: torch]"),
     click.option("--compile", "runtime", flag_value="compile", help="The same as --runtime compile: torch.compile."),

@@ -195,7 +195,9 @@ def extract_photos(
     extracted: dict[str, PhotoFeatures] = {}
     failures: list[Failure] = []
     with reused_memory(forward.device):
-        for loaded in load_ahead(forward.load, plan_batches(photos, execution.batch_size), execution.workers):
+        kind = forward.device.type
+        batches = plan_batches(photos, execution.batch_on(kind))
+        for loaded in load_ahead(forward.load, batches, execution.readers_on(kind)):
             if isinstance(loaded, Failure):
                 failures.append(loaded)
             else:

@@ -53,14 +53,15 @@ def generate(
         The report; a notice counts the maps that are zero everywhere.
     """
     started, before = time.perf_counter(), forward.seconds
-    batches = _batches(photos, execution.batch_size, is_waiting)
+    kind = forward.device.type
+    batches = _batches(photos, execution.batch_on(kind), is_waiting)
     planned = sum(len(batch) for batch in batches)
     failures: list[Failure] = []
     done = 0
     empty: Counter[str] = Counter(dict.fromkeys(methods, 0))
     with reused_memory(forward.device), ThreadPoolExecutor(writers, thread_name_prefix="lpcam-write") as writer:
         pending: deque[Future[Counter[str]]] = deque()
-        for loaded in load_ahead(forward.load, batches, execution.workers):
+        for loaded in load_ahead(forward.load, batches, execution.readers_on(kind)):
             if isinstance(loaded, Failure):
                 failures.append(loaded)
                 continue
@@ -69,7 +70,7 @@ def generate(
                 for photo, maps in zip(loaded.photos, method_maps, strict=True):
                     pending.append(writer.submit(_write, name, sinks[name], photo.name, maps, arrived))
             done += len(loaded.photos)
-            _settle(pending, empty, most=4 * len(methods) * execution.batch_size)
+            _settle(pending, empty, most=4 * len(methods) * execution.batch_on(kind))
             if done % _PHOTOS_BETWEEN_RELEASES < len(loaded.photos):
                 release_memory()
             progress("generate", done + len(failures), planned)

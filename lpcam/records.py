@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,8 +153,8 @@ class Execution:
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
-        batch_size: Photos of one size that share a forward, ≥ 1.
-        workers: Threads that read photos ahead, ≥ 0; 0 reads them in line.
+        batch_size: Photos of one size that share a forward, ≥ 1; None for what suits the device.
+        workers: Threads that read photos ahead, ≥ 0; 0 reads them in line, None is what suits the device.
         precision: Number format of the forward passes: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for
             what the device is fastest in.
         runtime: What carries the network out: ``torch``, ``compile`` (torch.compile) or ``openvino``.
@@ -163,12 +164,22 @@ class Execution:
     """
 
     device: str = "auto"
-    batch_size: int = 1
-    workers: int = 1
+    batch_size: int | None = None
+    workers: int | None = None
     precision: str = "float32"
     runtime: str = "torch"
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch size", self.batch_size, 1), ("workers", self.workers, 0)):
-            if value < least:
+            if value is not None and value < least:
                 raise LpcamError(f"{name} is {value}: choose {least} or more")
+
+    def batch_on(self, kind: str) -> int:
+        """Return the photos of one size that share a forward on ``cpu`` or ``cuda``."""
+        return self.batch_size or (8 if kind == "cuda" else 1)
+
+    def readers_on(self, kind: str) -> int:
+        """Return the threads that read ahead for ``cpu``, which computes itself, or for ``cuda``, which must be fed."""
+        if self.workers is not None:
+            return self.workers
+        return min(8, os.cpu_count() or 1) if kind == "cuda" else 1

@@ -48,3 +48,10 @@ def test_the_reports_of_shards_add_up():
     whole = StageReport.merged([first, second], 5.0)
     assert whole == StageReport(4, 2, (Failure("a", "x"),), 5.0, 2.5, empty_maps={"cam": 3, "lpcam": 0})
     assert StageReport.merged([], 0.0) == StageReport(0, 0, (), 0.0, 0.0)
+
+
+def test_batches_and_readers_suit_the_device_unless_they_are_given():
+    assert (Execution().batch_on("cpu"), Execution().readers_on("cpu")) == (1, 1)
+    assert Execution().batch_on("cuda") > 1
+    given = Execution(batch_size=3, workers=0)
+    assert {(given.batch_on(kind), given.readers_on(kind)) for kind in ("cpu", "cuda")} == {(3, 0)}
