@@ -1,0 +1,16 @@
+"""The comparison of `benchmarks/generate_speed.py` on a dozen photos, a round each: ResNet-50 alone, about six minutes.
+
+Not part of ``make bench``, which measures fewer photos twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.generate_speed import DRY, Settings, run
+from benchmarks.record import command
+
+DOZEN = Settings(archs=("resnet50",), photos=12, rounds=1)
+
+if __name__ == "__main__":
+    command("generate_dozen", __doc__ or "", run, full=DOZEN, dry=replace(DRY, variants=DRY.variants[:1]))
