@@ -104,13 +104,23 @@ classifier_options = stacked(
     click.option("--head", type=_FILE, help="Class weights [K, C] (npy, safetensors) in place of the checkpoint's."),
 )
 
-placement_options = stacked(
-    click.option("--engine", help="Where shards are done: local (processes) or ray. [default: this process]"),
-    click.option("--processes", type=int, help="Workers. [one a GPU where --engine is given, else 1]"),
-    click.option("--threads", type=int, help="CPU threads a process. [cores ÷ processes]"),
-    click.option("--shard", metavar="I/N", help="Do share I of N, such as 0/4; auto under Slurm's array or torchrun."),
-    click.option("--ray-address", help="Of a running Ray cluster, such as auto. [start Ray here]"),
-)
+
+def placement_options(*, divided: bool) -> Callable[[Command], Command]:
+    """Return the options that say where the work is done; --shard is shown where the stage can be divided by it."""
+    return stacked(
+        click.option("--engine", help="Where shards are done: local (processes) or ray. [default: this process]"),
+        click.option("--processes", type=int, help="Workers. [one a GPU where --engine is given, else 1]"),
+        click.option("--threads", type=int, help="CPU threads a process. [cores ÷ processes]"),
+        click.option(
+            "--shard",
+            metavar="I/N",
+            hidden=not divided,  # it is taken all the same: the refusal says what to do instead
+            help="Do share I of N, such as 0/4; auto under Slurm's array or torchrun.",
+        ),
+        click.option("--ray-address", help="Of a running Ray cluster, such as auto. [start Ray here]"),
+    )
+
+
 dtype_option = click.option("--dtype", help="Of stored features: float16, bfloat16 or float32. [default: float16]")
 
 profile_options = stacked(

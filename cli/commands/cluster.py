@@ -29,7 +29,7 @@ from ..rendering import print_clusters, print_json
 @profile_options
 @click.option("--kmeans", help="k-means engine: faiss, torch or auto. [default: auto]")
 @device_option
-@placement_options
+@placement_options(divided=False)
 @seed_option
 @overwrite_option
 @json_option

@@ -37,7 +37,7 @@ from ..rendering import exit_for, print_json, print_stage
 @dtype_option
 @click.option("--shard-size", type=int, help="Photos a file of the store. [default: 32]")
 @execution_options
-@placement_options
+@placement_options(divided=True)
 @idle_seed_option
 @overwrite_option
 @json_option

@@ -37,7 +37,7 @@ from ..rendering import exit_for, print_json, print_stage
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
 @data_options(required=False)
 @execution_options
-@placement_options
+@placement_options(divided=True)
 @idle_seed_option
 @overwrite_option
 @json_option

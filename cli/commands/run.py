@@ -44,7 +44,7 @@ from ..rendering import exit_for, print_clusters, print_json, print_scores, prin
 @click.option("--no-dump", "dump", flag_value=False, default=None, help="Cluster from memory, write no features.")
 @profile_options
 @execution_options
-@placement_options
+@placement_options(divided=False)
 @seed_option
 @overwrite_option
 @json_option
