@@ -29,6 +29,7 @@ ORDER = (  # a room imports only from rooms further left
     "engines",
     "extract",
     "generate",
+    "crf",
     "refiners",
     "evaluation",
     "sources",
