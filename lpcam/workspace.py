@@ -108,8 +108,7 @@ def claim_seeds(
 def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffixes: set[str], overwrite: bool) -> None:
     # before the record: who reads no record must not see the seeds that followed it
     there = _seeds(folder, suffixes, made_by)
-    found = _seed_record(folder)
-    record = {} if overwrite else found
+    record = {} if overwrite else _seed_record(folder)
     splits = record.get("splits", {})
     same = record.get("made_by") == made_by and splits.get(split, photos) == photos
     if same and split in splits:
@@ -120,7 +119,7 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffi
             "with other parts or by another tool: "
             "add --overwrite to replace them, or choose another --out or --workspace"
         )
-    for path in _seeds(folder, suffixes, made_by, found.get("made_by", {})) if overwrite else ():
+    for path in _seeds(folder, suffixes, made_by, _made_before(folder)) if overwrite else ():
         path.unlink()
     write_json(folder / SEED_RECORD, {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}})
 
@@ -128,6 +127,15 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffi
 def _seed_record(folder: Path) -> dict[str, Any]:
     record = folder / SEED_RECORD
     return read_json(record, repair=f"delete {folder} or choose another --out") if record.exists() else {}
+
+
+def _made_before(folder: Path) -> dict[str, Any]:
+    """Return what made the seeds that are replaced, as far as the record can be read."""
+    try:
+        made_by = _seed_record(folder).get("made_by", {})
+    except LpcamError:
+        return {}
+    return made_by if isinstance(made_by, dict) else {}
 
 
 def _seeds(folder: Path, suffixes: set[str], *made_by: dict[str, Any]) -> list[Path]:

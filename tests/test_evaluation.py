@@ -265,3 +265,17 @@ def test_parsed_thresholds_are_exact_decimals():
 def test_bad_thresholds_say_what_to_write(text, why):
     with pytest.raises(LpcamError, match=f"{why}.*write start:stop:step"):
         parse_thresholds(text)
+
+
+def test_a_photo_without_labels_needs_no_size():
+    """Some families keep none: everything is background, as with a map of the mask's size."""
+    truth = np.array([[0, 1, 255], [2, 0, 0]], dtype=np.uint8)
+    curves = []
+    for size in ((0, 0), (2, 3)):
+        scores = SeedScores(K, THRESHOLDS)
+        scores.update(ActivationMaps((), torch.zeros(0, 0, 0), torch.zeros(0, *size)), truth)
+        curves.append(compute(scores))
+    assert curves[0] == curves[1]
+    assert curves[0].best.per_class[:3] == (3 / 5, 0.0, 0.0)
+    with pytest.raises(LpcamError, match="3×2 pixels but its maps are 0×0"):
+        SeedScores(K, THRESHOLDS).update(make_maps([1], np.zeros((1, 0, 0))), truth)

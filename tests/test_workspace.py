@@ -93,3 +93,32 @@ def test_a_damaged_record_is_one_line(tmp_path):
     (tmp_path / SEED_RECORD).write_text("{")
     with pytest.raises(LpcamError, match="choose another --out"):
         claim_seeds(tmp_path, {}, "train", "p", overwrite=False)
+
+
+def test_overwriting_takes_the_parts_of_the_other_run_away_and_nothing_else(tmp_path):
+    folder, beside = tmp_path / "seeds", tmp_path / "beside"
+    record = {"parts": {"la_crf": {}, "../beside": {}, str(beside): {}}}
+    claim_seeds(folder, record, "train", "p", overwrite=False)
+    for place in (folder, folder / "la_crf", folder / "ha_crf", folder / "other", beside):
+        place.mkdir(exist_ok=True)
+        seed(place)
+    (folder / "mine.png").write_bytes(b"")
+    claim_seeds(folder, {"parts": {"ha_crf": {}}}, "train", "p", overwrite=True)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.[np][pn][yg]")) == [
+        "beside/a.npy",
+        "seeds/mine.png",
+        "seeds/other/a.npy",
+    ]
+
+
+def test_parts_alone_are_a_run_too(tmp_path):
+    (tmp_path / "la_crf").mkdir()
+    seed(tmp_path / "la_crf")
+    with pytest.raises(LpcamError, match="--overwrite"):
+        claim_seeds(tmp_path, {"parts": {"la_crf": {}}}, "train", "p", overwrite=False)
+
+
+def test_a_damaged_record_can_be_overwritten(tmp_path):
+    (tmp_path / SEED_RECORD).write_text("{")
+    claim_seeds(tmp_path, {"method": "cam"}, "train", "p", overwrite=True)
+    assert json.loads((tmp_path / SEED_RECORD).read_text())["made_by"] == {"method": "cam"}

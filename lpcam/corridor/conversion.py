@@ -13,7 +13,7 @@ import torch
 
 from lpcam.datasets import photo_size
 from lpcam.errors import LpcamError
-from lpcam.files import read_json, sweep
+from lpcam.files import read_json
 from lpcam.records import ActivationMaps, Failure, Photo, Progress, StageReport, silent
 from lpcam.refiners import Refiner, get_reader
 from lpcam.refiners.next_step import Origin
@@ -69,7 +69,7 @@ def convert(
     names = tuple(photos)
     made_by, suffix = _made_by(source, from_refiner, writing), writing.refiner.suffix
     claim_seeds(target, made_by, _SPLIT, _fingerprint(source), suffix=suffix, overwrite=overwrite)
-    sweep(target)
+    writing.sweep(target)
     next_steps = write_next_step(writing.refiner, target, origin)
     waiting = [name for name in names if not writing.is_written(target, name)]
     failures = []

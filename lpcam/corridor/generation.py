@@ -16,7 +16,6 @@ from lpcam.corridor.extraction import settled
 from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.extract import shards_of
-from lpcam.files import sweep
 from lpcam.forward import Forward
 from lpcam.generate import SHARD_SIZE, Sink, empty_notices
 from lpcam.generate import generate as generate_maps
@@ -112,7 +111,7 @@ def generate(
         family = job.writings[name].refiner
         claim_seeds(folder, made_by, photos.split, photos.fingerprint, suffix=family.suffix, overwrite=overwrite)
         next_steps += write_next_step(family, folder, job.origin(name))
-        sweep(folder)
+        job.writings[name].sweep(folder)
     mine = [of for _, of in placement.share().of(shards_of(photos.photos, SHARD_SIZE))]
     left = [sum(map(job.is_waiting, of)) for of in mine]
     waiting = [(of, count) for of, count in zip(mine, left, strict=True) if count]

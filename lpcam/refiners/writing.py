@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lpcam.datasets import read_photo
+from lpcam.files import sweep
 from lpcam.records import ActivationMaps, Photo
 from lpcam.refiners import Refiner, get_refiner
 from lpcam.refiners.maps import as_numpy
@@ -48,6 +49,11 @@ class Writing:
         """Refuse photos for which a part cannot be made, before any is processed."""
         for part in self.parts:
             part.check(photos)
+
+    def sweep(self, folder: Path) -> None:
+        """Remove partial files of processes that were killed."""
+        for of in (folder, *(folder / part.folder for part in self.parts)):
+            sweep(of)
 
     def is_written(self, folder: Path, name: str) -> bool:
         """Return whether everything of a photo is there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -56,6 +57,9 @@ def test_parts_lie_beside_the_seeds_and_a_torn_run_goes_on(workspace):
     assert {path.split("/")[0] for path in before if "/" in path} == {"la_crf", "ha_crf"}
     (folder / "ha_crf/2007_000001.npy").unlink()
     (folder / "2007_000002.npy").unlink()
+    torn = folder / "ha_crf/2007_000001.npy.partial-0123456789ab"
+    torn.write_bytes(b"")
+    os.utime(torn, (0, 0))
     again = corridor.generate(workspace, refiner="psa", parts=CRF)
     assert (again.images, again.skipped) == (2, 4)
     assert files(folder) == before
