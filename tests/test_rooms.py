@@ -33,6 +33,7 @@ ORDER = (  # a room imports only from rooms further left
     "sources",
     "workspace",
     "corridor",
+    "dropin",
     "training",
     "report",
     "demo",

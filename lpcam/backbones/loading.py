@@ -66,6 +66,23 @@ def known_architectures() -> list[str]:
     return sorted([*(name for name in _BUILDERS if name != "torchvision"), *torchvision_nets.names()])
 
 
+def misfit(arch: str, tensors: Tensors, source: str) -> str | None:
+    """Return why a checkpoint is not one of an architecture, in a line; None where it is.
+
+    Args:
+        arch: As ``load_classifier`` takes it.
+        tensors: By the checkpoint's names.
+        source: Where they come from, for the line.
+    """
+    blueprint = _blueprint(arch)
+    try:
+        named = checkpoints.canonical(tensors, blueprint.rename, source)
+        checkpoints.fit(_without_head(blueprint, named), _trunk_shapes(blueprint), source, arch)
+    except LpcamError as error:
+        return str(error)
+    return None
+
+
 def _blueprint(arch: str) -> Blueprint:
     known = known_architectures()
     if arch not in known:
