@@ -67,7 +67,13 @@ idle_seed_option = click.option(
     "--seed", type=int, expose_value=False, help="Nothing is random here; taken so that scripts may pass it everywhere."
 )
 scales_option = click.option("--scales", metavar="A,B,…", callback=_numbers, help="Of the views. [default: 1,.5,1.5,2]")
-refiner_option = click.option("--refiner", help="Family whose seed format is written or read. [default: irn]")
+refiner_option = click.option(
+    "--refiner", help="Family whose seed format is written or read, see docs/refiners.md. [default: irn]"
+)
+part_options = stacked(
+    click.option("--crf", is_flag=True, default=None, help="Also write what the family makes with a dense CRF."),
+    click.option("--saliency", type=_FILE, help="Folder of saliency maps: also write edam's labels."),
+)
 device_option = click.option("--device", help="auto, cpu, cuda or cuda:i. [default: auto]")
 
 methods_option = names_option(
@@ -166,6 +172,13 @@ def take_classifier_source(options: dict[str, Any]) -> Any:
     from lpcam.sources import ClassifierSource
 
     return ClassifierSource(**take(options, "arch", "weights", "stride", "layer", "head"))
+
+
+def take_parts(options: dict[str, Any]) -> Any:
+    """Remove the options of what lies beside the seeds and return them."""
+    from lpcam.refiners.parts import PartOptions
+
+    return PartOptions(**take(options, "crf", "saliency"))
 
 
 def take_execution(options: dict[str, Any]) -> Execution:

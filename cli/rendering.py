@@ -37,6 +37,12 @@ def print_stage(report: StageReport, what: str, where: object) -> None:
         click.echo(f"… and {len(report.failures) - _SHOWN_FAILURES} more", err=True)
 
 
+def print_next_steps(report: StageReport) -> None:
+    """Print how to go on with what was made."""
+    for line in report.next_steps:
+        click.echo(f"next: {line}")
+
+
 def print_clusters(report: ClusterReport, where: object) -> None:
     """Print the prototypes of every class as a table."""
     rows = [

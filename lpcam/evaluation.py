@@ -106,7 +106,7 @@ class SeedScores:
 
         Args:
             maps: Its activation maps; only ``labels`` (n of them) and ``high_res`` float32 [n, H, W]
-                are read. Without any label everything is predicted background.
+                are read. Without any label everything is predicted background, and [0, 0, 0] will do.
             truth: uint8 [H, W]; 0 background, k+1 class k, 255 not counted.
             name: What an error calls the image.
 
@@ -118,7 +118,7 @@ class SeedScores:
         """
         _check_shapes(maps, truth, name)
         _check_values(maps, truth, self.num_classes, name)
-        winner, value = _winners(maps.high_res)
+        winner, value = _winners(maps.high_res, truth.shape)
         bins = torch.bucketize(value, self._edges)
         self._add(_histogram(truth, winner, bins, self._sizes(maps)), maps.labels)
         self.images += 1
@@ -305,7 +305,7 @@ def _check_shapes(maps: ActivationMaps, truth: NDArray[np.uint8], name: str) -> 
     if truth.ndim != 2 or maps.high_res.ndim != 3 or len(maps.labels) != len(maps.high_res):
         shapes = f"{truth.shape}, {len(maps.labels)} labels and {tuple(maps.high_res.shape)}"
         raise ValueError(f"expected a mask [H, W] and one map [H, W] a label, got {shapes}")
-    if truth.shape != tuple(maps.high_res.shape[1:]):
+    if truth.shape != tuple(maps.high_res.shape[1:]) and not _is_unsized(maps):
         raise LpcamError(
             f"the mask of {name} is {_size(truth.shape)} pixels but its maps are "
             f"{_size(maps.high_res.shape[1:])}: use the mask of the photo the maps were made from"
@@ -332,10 +332,14 @@ def _size(shape: Sequence[int]) -> str:
     return f"{shape[1]}×{shape[0]}"
 
 
-def _winners(high_res: Tensor) -> tuple[Tensor, Tensor]:
+def _is_unsized(maps: ActivationMaps) -> bool:
+    """Return whether these are maps of a photo without labels whose file did not keep its size."""
+    return not maps.labels and tuple(maps.high_res.shape[1:]) == (0, 0)
+
+
+def _winners(high_res: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return which map is highest, the first of equal ones, and how high: int64 and float32 [H, W]."""
     if len(high_res) == 0:
-        shape = high_res.shape[1:]
         return torch.zeros(shape, dtype=torch.int64), torch.full(shape, -math.inf)
     value, winner = high_res.float().max(dim=0)
     return winner, value

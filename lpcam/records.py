@@ -76,7 +76,7 @@ class ActivationMaps:
     Attributes:
         labels: K class indices, sorted.
         strided: float32 [K, (H-1)//4+1, (W-1)//4+1] in 0..1.
-        high_res: float32 [K, H, W] in 0..1.
+        high_res: float32 [K, H, W] in 0..1. Both are [0, 0, 0] for a photo without labels whose size is not known.
     """
 
     labels: tuple[int, ...]
@@ -104,6 +104,7 @@ class StageReport:
         backbone_seconds: Part of it spent in the classifier's forward passes, summed over processes.
         notices: What a user should know, one line each.
         empty_maps: By method, the maps that are zero everywhere.
+        next_steps: How to go on with what was made, one line each.
     """
 
     images: int
@@ -113,6 +114,7 @@ class StageReport:
     backbone_seconds: float
     notices: tuple[str, ...] = ()
     empty_maps: Mapping[str, int] = field(default_factory=dict)
+    next_steps: tuple[str, ...] = ()
 
     @classmethod
     def merged(cls, reports: Sequence[StageReport], seconds: float) -> StageReport:
@@ -141,6 +143,7 @@ class StageReport:
             "backbone_seconds": self.backbone_seconds,
             "images_per_second": self.images / self.seconds if self.seconds > 0 else 0.0,
             "notices": list(self.notices),
+            "next_steps": list(self.next_steps),
         }
 
 

@@ -15,6 +15,7 @@ from lpcam.records import Failure
 DEFAULT = Path("lpcam_work")
 SEED_RECORD = ".lpcam-seeds.json"
 SEED_LOCK = ".lpcam-seeds.lock"
+_PART_SUFFIXES = (".npy", ".png")
 
 
 class Workspace:
@@ -88,7 +89,8 @@ def claim_seeds(folder: Path, made_by: dict[str, Any], split: str, photos: str, 
 
     Args:
         folder: Of the seeds.
-        made_by: What the seeds depend on beside the photos, JSON values only.
+        made_by: What the seeds depend on beside the photos, JSON values only; ``parts`` in it is keyed by the
+            sub-folders of what lies beside the seeds.
         split: Name of the split.
         photos: Fingerprint of the split's names and labels.
         overwrite: Delete the seeds of another run first.
@@ -101,8 +103,9 @@ def claim_seeds(folder: Path, made_by: dict[str, Any], split: str, photos: str, 
 
 
 def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, overwrite: bool) -> None:
-    there = _seeds(folder)  # before the record: who reads no record must not see the seeds that followed it
-    record = {} if overwrite else _seed_record(folder)
+    there = _seeds(folder, made_by)  # before the record: who reads no record must not see the seeds that followed it
+    found = _seed_record(folder)
+    record = {} if overwrite else found
     splits = record.get("splits", {})
     same = record.get("made_by") == made_by and splits.get(split, photos) == photos
     if same and split in splits:
@@ -110,9 +113,10 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, overw
     if not same and there and not overwrite:
         raise LpcamError(
             f"{folder} holds seeds made with other prototypes, weights, scales, precision or photos, "
-            "or by another tool: add --overwrite to replace them, or choose another --out or --workspace"
+            "with other parts or by another tool: "
+            "add --overwrite to replace them, or choose another --out or --workspace"
         )
-    for path in there if overwrite else ():
+    for path in _seeds(folder, made_by, found.get("made_by", {})) if overwrite else ():
         path.unlink()
     write_json(folder / SEED_RECORD, {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}})
 
@@ -122,8 +126,12 @@ def _seed_record(folder: Path) -> dict[str, Any]:
     return read_json(record, repair=f"delete {folder} or choose another --out") if record.exists() else {}
 
 
-def _seeds(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.npy")) if folder.is_dir() else []
+def _seeds(folder: Path, *made_by: dict[str, Any]) -> list[Path]:
+    """Return the seeds of a folder, and what lies beside them in the sub-folders that ``made_by`` names."""
+    parts = {name for made in made_by for name in made.get("parts", {}) if Path(name).name == name}
+    found = [*folder.glob("*.npy")]
+    found += [path for name in parts for suffix in _PART_SUFFIXES for path in (folder / name).glob(f"*{suffix}")]
+    return sorted(found)
 
 
 def _write(path: Path, text: str) -> None:

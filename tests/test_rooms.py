@@ -28,6 +28,7 @@ ORDER = (  # a room imports only from rooms further left
     "engines",
     "extract",
     "generate",
+    "crf",
     "refiners",
     "evaluation",
     "sources",

@@ -16,22 +16,25 @@ from ..options import (
     json_option,
     methods_option,
     overwrite_option,
+    part_options,
     placement_options,
     refiner_option,
     scales_option,
     take,
     take_data_source,
     take_execution,
+    take_parts,
     take_placement,
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import exit_for, print_json, print_stage
+from ..rendering import exit_for, print_json, print_next_steps, print_stage
 
 
 @click.command("generate")
 @workspace_option
 @refiner_option
+@part_options
 @methods_option
 @scales_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
@@ -50,15 +53,17 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     \b
     Example:
       lpcam generate --refiner irn
+      lpcam generate --refiner psa --crf
       lpcam generate --refiner irn --dataset voc --root VOC2012 --split train_aug --labels cls_labels.npy --out cams
     """
     from lpcam import corridor
 
-    seeds = options["out"] or workspace.root / "seeds"
+    seeds, refiner = options["out"] or workspace.root / "seeds", options["refiner"]
     with shown_progress(quiet=as_json) as progress:
         report = corridor.generate(
             workspace,
             data=take_data_source(options),
+            parts=take_parts(options),
             execution=take_execution(options),
             placement=take_placement(options),
             progress=progress,
@@ -68,5 +73,10 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
         print_json(report.as_json())
     else:
         print_stage(report, "seeds", seeds)
-        click.echo(f"next: lpcam evaluate -w {workspace.root}   (where there are masks)")
+        print_next_steps(report)
+        click.echo(f"next: lpcam evaluate -w {workspace.root}{_refiner(refiner)}   (where there are masks)")
     exit_for([report])
+
+
+def _refiner(name: str | None) -> str:
+    return f" --refiner {name}" if name else ""

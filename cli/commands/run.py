@@ -30,7 +30,7 @@ from ..options import (
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import exit_for, print_clusters, print_json, print_scores, print_stage
+from ..rendering import exit_for, print_clusters, print_json, print_next_steps, print_scores, print_stage
 
 
 @click.command("run")
@@ -75,6 +75,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
         print_stage(report.extracted, "features", workspace.features)
         print_clusters(report.clustered, workspace.prototypes)
         print_stage(report.generated, "seeds", workspace.root / "seeds")
+        print_next_steps(report.generated)
         if report.evaluated:
             print_scores(report.evaluated)
     exit_for([report.extracted, report.generated])

@@ -7,6 +7,7 @@ what is complete, and refuses what belongs to another run.
 from __future__ import annotations
 
 from lpcam.corridor.clustering import ClusterReport, cluster
+from lpcam.corridor.conversion import convert
 from lpcam.corridor.extraction import extract_features
 from lpcam.corridor.generation import METHODS, generate
 from lpcam.corridor.scoring import EvaluationReport, evaluate
@@ -18,6 +19,7 @@ __all__ = [
     "EvaluationReport",
     "RunReport",
     "cluster",
+    "convert",
     "evaluate",
     "extract_features",
     "generate",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from lpcam.methods.cam import Cam
 from lpcam.methods.lpcam import Lpcam
 from lpcam.prototypes import Prototypes
 from lpcam.records import DataSplit, Execution, Photo, Progress, StageReport, silent
-from lpcam.refiners import DEFAULT_REFINER, Refiner, get_refiner
+from lpcam.refiners import DEFAULT_REFINER
+from lpcam.refiners.next_step import Origin
+from lpcam.refiners.parts import PartOptions
+from lpcam.refiners.writing import Writing, write_next_step
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.store import Description, read_manifest
 from lpcam.views import check_scales
@@ -47,6 +51,7 @@ def generate(
     *,
     methods: Sequence[str] = (DEFAULT_METHOD,),
     refiner: str = DEFAULT_REFINER,
+    parts: PartOptions = PartOptions(),
     scales: Sequence[float] | None = None,
     out: Path | None = None,
     data: DataSource | None = None,
@@ -58,10 +63,13 @@ def generate(
 ) -> StageReport:
     """Write the seeds of every photo in a refiner's format; seeds that are there are kept.
 
+    Beside the seeds lies ``refine.sh``, which says how the refiner's repository goes on.
+
     Args:
         workspace: Of the run.
         methods: Names of `METHODS`; all come from one forward pass.
         refiner: Family whose format is written.
+        parts: What the family reads beside its seeds, in sub-folders of theirs.
         scales: Of the views; those of the features when None.
         out: Folder of the seeds in place of the workspace's (a sub-folder a method if there are several).
         data: Other photos than the prototypes came from.
@@ -72,10 +80,10 @@ def generate(
         progress: Told as the work goes on.
 
     Raises:
-        LpcamError: features or prototypes are missing or do not belong to the classifier, or an option cannot be
-            used.
+        LpcamError: features or prototypes are missing or do not belong to the classifier, an option cannot be
+            used, or a package or file that a part needs is missing.
     """
-    get_refiner(refiner)  # an unknown one is refused before anything is read
+    Writing.of(refiner, parts, Origin())  # what is unknown or missing is refused before anything is read
     placement.refuse_overwrite(overwrite, out or workspace.root / "seeds")
     manifest = read_manifest(workspace.features)
     source = data or DataSource.from_json(manifest.sources["data"])
@@ -90,13 +98,19 @@ def generate(
         prototypes=workspace.prototypes.resolve(),
         folders={name: _seed_folder(workspace, name, refiner, out, len(names)).resolve() for name in names},
         refiner=refiner,
+        parts=parts,
+        dataset=source.dataset,
         scales=check_scales(scales or manifest.description.scales),
         execution=execution,
     )
+    for writing in job.writings.values():
+        writing.check(photos.photos)
     opened = _Opened(job, own_device(placement, execution.device) if here else "cpu")
+    next_steps: list[str] = []
     for name, folder in job.folders.items():
-        made_by = _made_by(name, refiner, opened.forward, photos, opened.prototypes)
+        made_by = _made_by(name, job.writings[name], opened.forward, photos, opened.prototypes)
         claim_seeds(folder, made_by, photos.split, photos.fingerprint, overwrite=overwrite)
+        next_steps += write_next_step(job.writings[name].refiner, folder, job.origin(name))
         sweep(folder)
     mine = [of for _, of in placement.share().of(shards_of(photos.photos, SHARD_SIZE))]
     left = [sum(map(job.is_waiting, of)) for of in mine]
@@ -117,7 +131,8 @@ def generate(
     report = StageReport.merged(reports, time.perf_counter() - started)
     workspace.record_failures("generate", report.failures, {photo.name for of in mine for photo in of})
     skipped = sum(map(len, mine)) - report.images - len(report.failures)
-    return replace(report, skipped=skipped, notices=(*photos.notices, *empty_notices(report.empty_maps)))
+    notices = (*photos.notices, *empty_notices(report.empty_maps))
+    return replace(report, skipped=skipped, notices=notices, next_steps=tuple(next_steps))
 
 
 @dataclass(frozen=True)
@@ -130,6 +145,8 @@ class GenerationJob:
         prototypes: The prototype file.
         folders: Of the seeds, by method.
         refiner: Family whose format is written.
+        parts: What is written beside the seeds.
+        dataset: Kind of the photos' data set.
         scales: Of the views.
         execution: Batch size, workers, precision.
     """
@@ -139,6 +156,8 @@ class GenerationJob:
     prototypes: Path
     folders: dict[str, Path]
     refiner: str
+    parts: PartOptions
+    dataset: str
     scales: tuple[float, ...]
     execution: Execution
 
@@ -146,10 +165,18 @@ class GenerationJob:
         """Load classifier and prototypes and return the function that writes the seeds of a shard."""
         return _Opened(self, device).run
 
+    def origin(self, method: str) -> Origin:
+        """Return what a method's maps are."""
+        return Origin(method, self.dataset)
+
+    @cached_property
+    def writings(self) -> dict[str, Writing]:
+        """What is written of a photo, by method."""
+        return {name: Writing.of(self.refiner, self.parts, self.origin(name)) for name in self.folders}
+
     def is_waiting(self, photo: Photo) -> bool:
-        """Return whether seeds of a photo are missing."""
-        refiner = get_refiner(self.refiner)
-        return not all(refiner.path(folder, photo.name).is_file() for folder in self.folders.values())
+        """Return whether seeds or parts of a photo are missing."""
+        return not all(self.writings[name].is_written(folder, photo.name) for name, folder in self.folders.items())
 
 
 class _Opened:
@@ -166,18 +193,17 @@ class _Opened:
         self.forward = Forward(net, job.scales, precision=job.execution.precision, compiled=job.execution.compiled)
         self.prototypes = _PrototypesOnce(job.prototypes, net, job.description.fingerprint)
         self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
-        writer = get_refiner(job.refiner)
-        self._sinks = {name: _sink(writer, folder) for name, folder in job.folders.items()}
 
     def run(self, photos: tuple[Photo, ...], tick: Tick) -> StageReport:
         """Write the seeds of the photos that have none."""
+        job, by_name = self._job, {photo.name: photo for photo in photos}
         return generate_maps(
             photos,
             self.forward,
             self._methods,
-            self._sinks,
-            is_waiting=self._job.is_waiting,
-            execution=self._job.execution,
+            {name: _sink(job.writings[name], folder, by_name) for name, folder in job.folders.items()},
+            is_waiting=job.is_waiting,
+            execution=job.execution,
             writers=_CUDA_WRITERS if self.forward.device.type == "cuda" else 1,
             progress=lambda _stage, done, _total: tick(done),
         )
@@ -230,12 +256,12 @@ def _seed_folder(workspace: Workspace, method: str, refiner: str, out: Path | No
 
 
 def _made_by(
-    method: str, refiner: str, forward: Forward, split: DataSplit, prototypes: _PrototypesOnce
+    method: str, writing: Writing, forward: Forward, split: DataSplit, prototypes: _PrototypesOnce
 ) -> dict[str, Any]:
     net = forward.classifier
     return {
         "method": method,
-        "refiner": refiner,
+        "refiner": writing.refiner.name,
         "weights_sha256": net.sha256,
         "layer": net.layer,
         "stride": net.stride,
@@ -244,8 +270,9 @@ def _made_by(
         "prototypes": None if method == "cam" else prototypes().sha256,
         "dataset": split.dataset,
         "classes": list(split.classes),
+        **({"parts": writing.settings} if writing.parts else {}),
     }
 
 
-def _sink(refiner: Refiner, folder: Path) -> Sink:
-    return lambda name, maps: refiner.write(folder, name, maps)
+def _sink(writing: Writing, folder: Path, photos: Mapping[str, Photo]) -> Sink:
+    return lambda name, maps: writing.write(folder, photos[name], maps)

@@ -1,21 +1,36 @@
-"""Downstream refiners: each sibling module writes and reads the seed files of one family."""
+"""Downstream refiners: each sibling module writes and reads the seed files of one family.
+
+A family is one class in one module and one line in `REFINERS`; docs/contributing.md shows it.
+"""
 
 from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lpcam.errors import LpcamError, unknown
+from lpcam.refiners.next_step import NextStep, Origin
 
 if TYPE_CHECKING:
     from lpcam.records import ActivationMaps
+    from lpcam.refiners.parts import Part
 
 DEFAULT_REFINER = "irn"
 
 REFINERS = {  # where the class of each family lives; its module (and torch) is imported when it is asked for
     "irn": "lpcam.refiners.irn:Irn",
+    "lpcam": "lpcam.refiners.lpcam:Lpcam",
+    "recam": "lpcam.refiners.recam:Recam",
+    "advcam": "lpcam.refiners.advcam:Advcam",
+    "amn": "lpcam.refiners.amn:Amn",
+    "psa": "lpcam.refiners.psa:Psa",
+    "seam": "lpcam.refiners.seam:Seam",
+    "edam": "lpcam.refiners.edam:Edam",
+    "mctformer": "lpcam.refiners.mctformer:Mctformer",
+    "clip-es": "lpcam.refiners.clip_es:ClipEs",
+    "sipe": "lpcam.refiners.sipe:Sipe",
 }
 
 
@@ -24,11 +39,30 @@ class Refiner(ABC):
 
     Attributes:
         name: As ``--refiner`` takes it.
+        title: As a person reads it.
         suffix: Of the seed files.
+        background: What a file says of the background, for the docs.
+        keeps_size: Whether the file of a photo without classes says how large the photo is.
     """
 
     name: str
+    title: str = ""
     suffix: str = ".npy"
+    background: str = "none"
+    keeps_size: bool = True
+
+    def stem(self, name: str) -> str:
+        """Return what the family calls a photo's file, without suffix.
+
+        Args:
+            name: Of the photo, as its data set spells it.
+
+        Raises:
+            LpcamError: the name would lead out of a folder.
+        """
+        if not name or name.startswith(".") or any(character in name for character in "/\\\0"):
+            raise LpcamError(f"'{name}' cannot name a seed file: rename the photo without '/', '\\' or a leading dot")
+        return name
 
     def path(self, folder: Path, name: str) -> Path:
         """Return where the seeds of a photo lie.
@@ -40,9 +74,7 @@ class Refiner(ABC):
         Raises:
             LpcamError: the name would lead out of the folder.
         """
-        if not name or name.startswith(".") or any(character in name for character in "/\\\0"):
-            raise LpcamError(f"'{name}' cannot name a seed file: rename the photo without '/', '\\' or a leading dot")
-        return folder / f"{name}{self.suffix}"
+        return folder / f"{self.stem(name)}{self.suffix}"
 
     @abstractmethod
     def write(self, folder: Path, name: str, maps: ActivationMaps) -> None:
@@ -58,17 +90,36 @@ class Refiner(ABC):
             ValueError: the maps do not fit together, or are not finite.
         """
 
-    @abstractmethod
     def read(self, folder: Path, name: str) -> ActivationMaps:
-        """Read the seeds of a photo back.
+        """Read the seeds of a photo back, without a background channel.
+
+        A family that holds ``high_res`` only gives ``strided`` by `lpcam.refiners.maps.strided_of`. Where it keeps no
+        size of a photo without classes (`keeps_size`), both are [0, 0, 0] then.
 
         Args:
             folder: Of the seeds.
             name: Of the photo.
 
         Raises:
-            LpcamError: the file is missing or is not of this family.
+            LpcamError: the file is missing or is not of this family, or the family cannot be read.
         """
+        raise LpcamError(f"seeds of {self.name} are written and not read: choose from {', '.join(readable())}")
+
+    def normalised(self, high_res: Any) -> Any:
+        """Return maps [K, H, W] (NumPy) as the family's files hold them; its parts are made from these."""
+        return high_res
+
+    def crf_parts(self, origin: Origin) -> tuple[Part, ...]:
+        """Return what ``--crf`` writes beside the seeds."""
+        return ()
+
+    def saliency_parts(self, saliency: Path) -> tuple[Part, ...]:
+        """Return what ``--saliency`` writes beside the seeds."""
+        return ()
+
+    def next_step(self, origin: Origin) -> NextStep | None:
+        """Return how the family's repository goes on from such seeds; None where nothing is known of it."""
+        return None
 
 
 def get_refiner(name: str = DEFAULT_REFINER) -> Refiner:
@@ -85,3 +136,13 @@ def get_refiner(name: str = DEFAULT_REFINER) -> Refiner:
     module, _, family = REFINERS[name].partition(":")
     refiner: Refiner = getattr(importlib.import_module(module), family)()
     return refiner
+
+
+def can_read(refiner: Refiner) -> bool:
+    """Return whether a family's seeds can be read back."""
+    return type(refiner).read is not Refiner.read
+
+
+def readable() -> tuple[str, ...]:
+    """Return the names of the families whose seeds can be read back."""
+    return tuple(name for name in REFINERS if can_read(get_refiner(name)))

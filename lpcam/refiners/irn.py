@@ -13,71 +13,69 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from lpcam.errors import LpcamError
 from lpcam.pickles import load_dictionary, save_dictionary
 from lpcam.records import ActivationMaps
 from lpcam.refiners import Refiner
-from lpcam.views import strided_size
+from lpcam.refiners.maps import as_numpy, check, class_keys, reading
+from lpcam.refiners.next_step import IRN_MAPS, NextStep, Origin, Thresholds, thresholds_for
+from lpcam.refiners.parts import Part
 
 
 class Irn(Refiner):
-    """Seeds as IRN's ``make_cam`` writes them."""
+    """Seeds as IRN's ``make_cam`` writes them, and with ``--crf`` the labels its IRNet learns from.
+
+    Attributes:
+        own_thresholds: The repository's own, by data set.
+    """
 
     name = "irn"
+    title = "IRN"
+    own_thresholds: ClassVar[Mapping[str, Thresholds]] = {"voc": IRN_MAPS}
 
     def write(self, folder: Path, name: str, maps: ActivationMaps) -> None:
         """Write ``{folder}/{name}.npy``; see `lpcam.refiners.Refiner.write`."""
-        _check(maps)
-        save_dictionary(self.path(folder, name), _to_dictionary(maps))
+        check(maps, sized=self.keeps_size)
+        save_dictionary(self.path(folder, name), self.to_dictionary(maps))
 
     def read(self, folder: Path, name: str) -> ActivationMaps:
         """Read ``{folder}/{name}.npy``; see `lpcam.refiners.Refiner.read`."""
         path = self.path(folder, name)
         dictionary = load_dictionary(path)
-        try:
-            maps = _from_dictionary(dictionary)
-            _check(maps)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LpcamError(
-                f"{path} does not hold IRN seeds ({_reason(error)}): delete it and run 'lpcam generate' again"
-            ) from error
+        with reading(path, self.title):
+            maps = self.from_dictionary(dictionary)
+            check(maps, sized=self.keeps_size)
         return maps
 
+    def to_dictionary(self, maps: ActivationMaps) -> dict[str, Any]:
+        """Return what the file holds."""
+        return {
+            "keys": torch.tensor(maps.labels, dtype=torch.int64),
+            "cam": maps.strided.detach().cpu(),
+            "high_res": as_numpy(maps.high_res),
+        }
 
-def _check(maps: ActivationMaps) -> None:
-    strided, high_res = maps.strided, maps.high_res
-    if strided.dtype != torch.float32 or high_res.dtype != torch.float32:
-        raise ValueError(f"expected float32 maps, got {strided.dtype} and {high_res.dtype}")
-    if high_res.ndim != 3 or len(maps.labels) != len(high_res):
-        raise ValueError(f"expected high_res [{len(maps.labels)}, H, W], got {list(high_res.shape)}")
-    expected = (len(maps.labels), *strided_size((high_res.shape[1], high_res.shape[2])))
-    if tuple(strided.shape) != expected:
-        raise ValueError(f"expected strided {list(expected)}, got {list(strided.shape)}")
-    # By NumPy, for the reason given in `lpcam.views.view`.
-    if not all(np.isfinite(array.detach().cpu().numpy()).all() for array in (strided, high_res)):
-        raise ValueError("expected finite maps, got NaN or infinity")
+    def from_dictionary(self, dictionary: Mapping[Any, Any]) -> ActivationMaps:
+        """Undo `to_dictionary`; torch or NumPy alike."""
+        labels = class_keys(dictionary["keys"])
+        strided, high_res = (torch.tensor(np.asarray(dictionary[key])) for key in ("cam", "high_res"))
+        return ActivationMaps(labels, strided, high_res)
 
+    def crf_parts(self, origin: Origin) -> tuple[Part, ...]:
+        """Return ``ir_label/``, see `lpcam.refiners.label_parts.IrLabels`."""
+        from lpcam.refiners.label_parts import IrLabels
 
-def _to_dictionary(maps: ActivationMaps) -> dict[str, Any]:
-    return {
-        "keys": torch.tensor(maps.labels, dtype=torch.int64),
-        "cam": maps.strided.detach().cpu(),
-        "high_res": maps.high_res.detach().cpu().numpy(),
-    }
+        thresholds = thresholds_for(origin, self.own_thresholds)
+        return (IrLabels("ir_label", thresholds.conf_fg, thresholds.conf_bg),)
 
-
-def _from_dictionary(dictionary: Mapping[Any, Any]) -> ActivationMaps:
-    # torch or numpy alike: the LPCAM repository's own writer swaps the two.
-    keys, strided, high_res = (np.asarray(dictionary[key]) for key in ("keys", "cam", "high_res"))
-    if keys.ndim != 1 or keys.dtype.kind not in "iu":
-        raise ValueError(f"expected integer keys [K], got {keys.dtype} {list(keys.shape)}")
-    return ActivationMaps(tuple(keys.tolist()), torch.tensor(strided), torch.tensor(high_res))
-
-
-def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    def next_step(self, origin: Origin) -> NextStep:
+        """Return how the repository goes on; see `lpcam.refiners.Refiner.next_step`."""
+        return NextStep(
+            "{cam_out_dir}/{name}.npy",
+            thresholds_for(origin, self.own_thresholds).settings(),
+            arguments=("--cam_out_dir", "$SEEDS"),
+        )

@@ -1,0 +1,80 @@
+"""A family together with its parts: everything that is written of a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lpcam.datasets import read_photo
+from lpcam.records import ActivationMaps, Photo
+from lpcam.refiners import Refiner, get_refiner
+from lpcam.refiners.maps import as_numpy
+from lpcam.refiners.next_step import Origin, summary, write_script
+from lpcam.refiners.parts import Part, PartOptions, parts_of
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What is written of a photo into one folder.
+
+    Attributes:
+        refiner: The family.
+        parts: What is written beside its seeds.
+    """
+
+    refiner: Refiner
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def of(cls, refiner: str, options: PartOptions, origin: Origin) -> Writing:
+        """Return what a family writes of maps of that origin.
+
+        Raises:
+            LpcamError: the family or a part does not exist, or a part's package is missing.
+        """
+        family = get_refiner(refiner)
+        return cls(family, parts_of(family, options, origin))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the parts depend on, by their folder; JSON values only."""
+        return {part.folder: part.settings for part in self.parts}
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Refuse photos for which a part cannot be made, before any is processed."""
+        for part in self.parts:
+            part.check(photos)
+
+    def is_written(self, folder: Path, name: str) -> bool:
+        """Return whether everything of a photo is there."""
+        parts = (self._part_path(part, folder, name).is_file() for part in self.parts)
+        return self.refiner.path(folder, name).is_file() and all(parts)
+
+    def write(self, folder: Path, photo: Photo, maps: ActivationMaps) -> None:
+        """Write seeds and parts of a photo; each file is whole or not there."""
+        self.refiner.write(folder, photo.name, maps)
+        if not self.parts:
+            return
+        pixels = read_photo(photo.path)
+        held = replace(maps, high_res=torch.from_numpy(self.refiner.normalised(as_numpy(maps.high_res))))
+        for part in self.parts:
+            part.write(self._part_path(part, folder, photo.name), photo.name, held, pixels)
+
+    def _part_path(self, part: Part, folder: Path, name: str) -> Path:
+        return folder / part.folder / f"{self.refiner.stem(name)}{part.suffix}"
+
+
+def write_next_step(refiner: Refiner, folder: Path, origin: Origin) -> tuple[str, ...]:
+    """Write ``refine.sh`` beside seeds and return it as a line for a person; nothing where no next step is known.
+
+    Raises:
+        LpcamError: the folder cannot be written to.
+    """
+    step = refiner.next_step(origin)
+    if step is None:
+        return ()
+    return (summary(write_script(folder, refiner.title, step, origin), refiner.title, step),)
