@@ -10,5 +10,5 @@ folder, resumable, on no, one or many GPUs. Each is a command too: ``python -m l
 
 from __future__ import annotations
 
-REPOSITORIES = ("irn", "lpcam", "recam")
+REPOSITORIES = ("irn", "lpcam", "recam", "amn", "psa", "seam", "edam", "mctformer")
 """The modules of this package that stand for a repository; each has a ``REPOSITORY`` and a ``run(args)``."""

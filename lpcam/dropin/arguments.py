@@ -93,6 +93,17 @@ class Bag:
         except (TypeError, ValueError):
             raise LpcamError(f"{name} is {value!r}: give numbers such as 1.0 0.5 1.5 2.0") from None
 
+    def number(self, name: str) -> float:
+        """Return an argument that is one number.
+
+        Raises:
+            LpcamError: it is none.
+        """
+        try:
+            return float(self[name])
+        except (TypeError, ValueError):
+            raise LpcamError(f"{name} is {self[name]!r}: give a number") from None
+
     def count(self, name: str) -> int:
         """Return an argument that counts something, ≥ 0.
 

@@ -19,9 +19,10 @@ REPOSITORY = Repository(
     by="import lpcam.dropin.irn as make_cam",
     arguments=irn_family.ARGUMENTS,
     unneeded=irn_family.UNNEEDED,
+    refiner="irn",
     order=_order,
     writes="{cam_out_dir}/{name}.npy",
-    thresholds=irn_family.THRESHOLDS,
+    flags=irn_family.THRESHOLDS,
 )
 run = REPOSITORY.run
 

@@ -7,19 +7,23 @@ from pathlib import Path
 
 from lpcam.dropin.arguments import Argument, Bag, existing, with_suffix_added
 from lpcam.dropin.seeding import Order, list_of
+from lpcam.refiners.next_step import LPCAM_MAPS
 from lpcam.views import PUBLISHED_SCALES
 
-ARGUMENTS = (
+WITHOUT_OUTPUT = (
     Argument("voc12_root", "folder with JPEGImages", needed=True),
     Argument("train_list", "list of the photos: names, int-coded names, or lines of photo and mask", needed=True),
     Argument("cam_weights_name", "checkpoint of the classifier", needed=True),
-    Argument("cam_out_dir", "folder of the seeds", needed=True),
     Argument("cam_scales", "scales of the views", default=PUBLISHED_SCALES, many=True),
     Argument("num_workers", "threads that read photos ahead", default=1),
 )
+ARGUMENTS = (*WITHOUT_OUTPUT, Argument("cam_out_dir", "folder of the seeds", needed=True))
 WORK_SPACE = Argument("work_space", "stands before the paths of checkpoint and seeds", default="")
 UNNEEDED = ("cam_network",)
-THRESHOLDS = "--cam_eval_thres 0.30 --conf_fg_thres 0.45 --conf_bg_thres 0.25 --sem_seg_bg_thres 0.35"
+THRESHOLDS = (
+    f"--cam_eval_thres {LPCAM_MAPS.seed:.2f} --conf_fg_thres {LPCAM_MAPS.conf_fg:.2f} "
+    f"--conf_bg_thres {LPCAM_MAPS.conf_bg:.2f} --sem_seg_bg_thres {LPCAM_MAPS.walk:.2f}"
+)
 
 
 def order(bag: Bag, weights: Path, out: Path, refiner: str) -> Order:

@@ -8,16 +8,11 @@ from lpcam.dropin.repository import Repository
 from lpcam.dropin.seeding import Order
 
 _OUT = Argument("lpcam_out_dir", "folder of the seeds", default="lpcam_mask")
-_ARGUMENTS = (
-    irn_family.WORK_SPACE,
-    *(argument for argument in irn_family.ARGUMENTS if argument.name != "cam_out_dir"),
-    _OUT,
-)
 
 
 def _order(bag: Bag) -> Order:
     weights = irn_family.weights_in_work_space(bag)
-    return irn_family.order(bag, weights, bag.within("work_space", _OUT.name), "irn")
+    return irn_family.order(bag, weights, bag.within("work_space", _OUT.name), "lpcam")
 
 
 REPOSITORY = Repository(
@@ -25,11 +20,12 @@ REPOSITORY = Repository(
     title="the LPCAM repository",
     replaces="import step.make_lpcam as make_lpcam",
     by="import lpcam.dropin.lpcam as make_lpcam",
-    arguments=_ARGUMENTS,
+    arguments=(irn_family.WORK_SPACE, *irn_family.WITHOUT_OUTPUT, _OUT),
     unneeded=(*irn_family.UNNEEDED, "cam_out_dir"),
+    refiner="lpcam",
     order=_order,
     writes="{work_space}/{lpcam_out_dir}/{name}.npy",
-    thresholds=irn_family.THRESHOLDS,
+    flags=irn_family.THRESHOLDS,
 )
 run = REPOSITORY.run
 

@@ -10,7 +10,7 @@ from lpcam.dropin.seeding import Order
 
 def _order(bag: Bag) -> Order:
     weights = irn_family.weights_in_work_space(bag)
-    return irn_family.order(bag, weights, bag.within("work_space", "cam_out_dir"), "irn")
+    return irn_family.order(bag, weights, bag.within("work_space", "cam_out_dir"), "recam")
 
 
 REPOSITORY = Repository(
@@ -20,9 +20,10 @@ REPOSITORY = Repository(
     by="import lpcam.dropin.recam as make_cam",
     arguments=(irn_family.WORK_SPACE, *irn_family.ARGUMENTS),
     unneeded=irn_family.UNNEEDED,
+    refiner="recam",
     order=_order,
     writes="{work_space}/{cam_out_dir}/{name}.npy",
-    thresholds=irn_family.THRESHOLDS,
+    flags=irn_family.THRESHOLDS,
 )
 run = REPOSITORY.run
 

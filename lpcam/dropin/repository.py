@@ -32,9 +32,11 @@ class Repository:
         by: What replaces it.
         arguments: Those that are read.
         unneeded: Arguments of the replaced script that lpcam has no use for.
+        refiner: Family of seeds its next step reads.
         order: Makes of a bag what is to be done.
         writes: Where the seeds lie, in the repository's words.
-        thresholds: Arguments of its next steps that fit LPCAM's maps.
+        flags: Arguments of its next steps that fit LPCAM's maps; where they are not known, the family's settings are
+            shown in words.
     """
 
     name: str
@@ -43,9 +45,10 @@ class Repository:
     by: str
     arguments: tuple[Argument, ...]
     unneeded: tuple[str, ...]
+    refiner: str
     order: Callable[[Bag], Order]
     writes: str
-    thresholds: str
+    flags: str = ""
 
     def run(self, args: object) -> SeedingReport:
         """Write the seeds that the repository's arguments ask for; what an earlier call completed is kept.
@@ -69,6 +72,15 @@ class Repository:
             raise LpcamError(in_their_words(str(error))) from error
         self._say_what_was_done(report, knobs, lines)
         return report
+
+    @property
+    def next_step(self) -> str:
+        """What to set in the repository's next steps for LPCAM's maps."""
+        from lpcam.refiners import get_refiner
+        from lpcam.refiners.next_step import Origin
+
+        step = get_refiner(self.refiner).next_step(Origin())
+        return self.flags or ("; ".join(step.settings) if step else "")
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run as a command that takes the arguments of the replaced script.
@@ -123,7 +135,7 @@ class Repository:
             f"{report.workspace})"
         )
         if knobs.method in (None, "lpcam"):
-            lines.say(f"next: {self.thresholds}")
+            lines.say(f"next: {self.next_step}")
 
 
 class Lines:

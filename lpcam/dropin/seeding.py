@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,9 @@ from lpcam.dropin.knobs import Knobs
 from lpcam.engines import Placement
 from lpcam.errors import LpcamError, unknown
 from lpcam.records import Execution, Progress, StageReport
+from lpcam.refiners.next_step import Origin
+from lpcam.refiners.parts import PartOptions
+from lpcam.refiners.writing import Writing
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
@@ -33,7 +35,9 @@ class Order:
         refiner: Family of seeds its next step reads.
         scales: Of the views of the photos.
         workers: Threads that read photos ahead, of all processes together.
-        parts: Options of the family, see `lpcam.refiners.get_refiner`.
+        parts: What the family reads beside its seeds.
+        labels: File of image-level labels, where an argument names it.
+        workspace: Folder of the run; None for one beside the seeds.
     """
 
     weights: Path
@@ -43,7 +47,9 @@ class Order:
     refiner: str
     scales: tuple[float, ...] = PUBLISHED_SCALES
     workers: int = 1
-    parts: Mapping[str, Any] = field(default_factory=dict)
+    parts: PartOptions = PartOptions()
+    labels: Path | None = None
+    workspace: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,15 +85,17 @@ def make_seeds(order: Order, knobs: Knobs, progress: Progress) -> SeedingReport:
         LpcamError: as the stages.
     """
     profile, methods = knobs.as_profile(), _methods(knobs)  # what is wrong is refused before hours of features
+    data = DataSource("voc", order.root, str(order.photos), labels_of(order, knobs), knobs.classes)
+    Writing.of(order.refiner, order.parts, Origin()).check(data.open().photos)
     weights = knobs.weights or order.weights
     arch = knobs.arch or recognise(weights)
-    workspace = Workspace(knobs.workspace or workspace_of(order.out))
+    workspace = Workspace(knobs.workspace or order.workspace or workspace_of(order.out))
     placement = Placement(engine="local", **knobs.given("processes"))
     execution = Execution(workers=order.workers, **knobs.given("device", "batch_size", "precision"))
     again = knobs.given("overwrite")
     extracted = corridor.extract_features(
         workspace,
-        DataSource("voc", order.root, str(order.photos), labels_of(order, knobs), knobs.classes),
+        data,
         ClassifierSource(arch, weights, **knobs.given("stride")),
         scales=_with_one(order.scales),
         execution=execution,
@@ -106,6 +114,7 @@ def make_seeds(order: Order, knobs: Knobs, progress: Progress) -> SeedingReport:
     generated = corridor.generate(
         workspace,
         refiner=order.refiner,
+        parts=order.parts,
         scales=order.scales,
         out=order.out,
         execution=execution,
@@ -113,7 +122,6 @@ def make_seeds(order: Order, knobs: Knobs, progress: Progress) -> SeedingReport:
         progress=progress,
         **methods,
         **again,
-        **order.parts,
     )
     return SeedingReport(arch, workspace.root, order.out, extracted, clustered, generated)
 
@@ -137,7 +145,7 @@ def labels_of(order: Order, knobs: Knobs) -> Path | None:
     ``voc12`` of the folder the script was started in. None means the data set's own annotations.
     """
     places = (order.photos.parent / LABELS, Path("voc12") / LABELS)
-    return knobs.labels or next((path for path in places if path.is_file()), None)
+    return knobs.labels or order.labels or next((path for path in places if path.is_file()), None)
 
 
 def list_of(path: Path, name: str) -> Path:

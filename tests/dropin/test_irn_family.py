@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import lpcam.dropin.irn as make_cam
+from lpcam.dropin import amn as make_amn_cam
 from lpcam.dropin import lpcam as make_lpcam
 from lpcam.dropin import recam
 from lpcam.errors import LpcamError
@@ -120,6 +121,21 @@ def test_recam_from_its_own_arguments(place, small_state):
     save(small_state, "result/res50_cam.pth")
     recam.run(bag(place, work_space="result", cam_weights_name="res50_cam.pth", cam_out_dir="cam_mask"))
     are_all_written("result/cam_mask")
+
+
+def test_amn_gets_its_background_channel(place, small_state):
+    save(small_state, "sess/res50_cam.pth")
+    others = {"amn_network": "net.resnet50_amn", "amn_weights_name": "sess/res50_amn", "eps": 0.1}
+    make_amn_cam.run(bag(place, cam_weights_name="sess/res50_cam", amn_cam_out_dir="result/amn_cam", **others))
+    for name, (height, width) in SIZES.items():
+        seeds = np.load(f"result/amn_cam/{name}.npy", allow_pickle=True).item()
+        assert list(seeds["keys"]) == list(LABELS[name])
+        assert isinstance(seeds["cam"], torch.Tensor)
+        assert seeds["cam"].shape == (len(LABELS[name]) + 1, (height - 1) // 4 + 1, (width - 1) // 4 + 1)
+        padded = np.pad(seeds["high_res"][1:], ((1, 0), (0, 0), (0, 0)), constant_values=0.45)
+        keys = np.pad(np.asarray(seeds["keys"]) + 1, (1, 0))
+        assert keys[padded.argmax(axis=0)].shape == (height, width)
+    assert not Path("result/cam").exists()
 
 
 @pytest.mark.parametrize(
