@@ -82,7 +82,9 @@ class Workspace:
         return [line for line in self.failures.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def claim_seeds(folder: Path, made_by: dict[str, Any], split: str, photos: str, *, overwrite: bool) -> None:
+def claim_seeds(
+    folder: Path, made_by: dict[str, Any], split: str, photos: str, *, suffix: str = ".npy", overwrite: bool
+) -> None:
     """Say in a seed folder what makes its seeds, or refuse a folder that others made.
 
     Seeds of several splits may share a folder; seeds of one split with other labels may not.
@@ -93,17 +95,19 @@ def claim_seeds(folder: Path, made_by: dict[str, Any], split: str, photos: str, 
             sub-folders of what lies beside the seeds.
         split: Name of the split.
         photos: Fingerprint of the split's names and labels.
+        suffix: Of the seeds' files; those with ``.npy`` count in any case.
         overwrite: Delete the seeds of another run first.
 
     Raises:
         LpcamError: the folder holds seeds of another run, or files lpcam did not write.
     """
     with locked(folder / SEED_LOCK):  # several processes of one run claim at once
-        _claim(folder, made_by, split, photos, overwrite)
+        _claim(folder, made_by, split, photos, {".npy", suffix}, overwrite)
 
 
-def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, overwrite: bool) -> None:
-    there = _seeds(folder, made_by)  # before the record: who reads no record must not see the seeds that followed it
+def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffixes: set[str], overwrite: bool) -> None:
+    # before the record: who reads no record must not see the seeds that followed it
+    there = _seeds(folder, suffixes, made_by)
     found = _seed_record(folder)
     record = {} if overwrite else found
     splits = record.get("splits", {})
@@ -116,7 +120,7 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, overw
             "with other parts or by another tool: "
             "add --overwrite to replace them, or choose another --out or --workspace"
         )
-    for path in _seeds(folder, made_by, found.get("made_by", {})) if overwrite else ():
+    for path in _seeds(folder, suffixes, made_by, found.get("made_by", {})) if overwrite else ():
         path.unlink()
     write_json(folder / SEED_RECORD, {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}})
 
@@ -126,10 +130,10 @@ def _seed_record(folder: Path) -> dict[str, Any]:
     return read_json(record, repair=f"delete {folder} or choose another --out") if record.exists() else {}
 
 
-def _seeds(folder: Path, *made_by: dict[str, Any]) -> list[Path]:
+def _seeds(folder: Path, suffixes: set[str], *made_by: dict[str, Any]) -> list[Path]:
     """Return the seeds of a folder, and what lies beside them in the sub-folders that ``made_by`` names."""
     parts = {name for made in made_by for name in made.get("parts", {}) if Path(name).name == name}
-    found = [*folder.glob("*.npy")]
+    found = [path for suffix in suffixes for path in folder.glob(f"*{suffix}")]
     found += [path for name in parts for suffix in _PART_SUFFIXES for path in (folder / name).glob(f"*{suffix}")]
     return sorted(found)
 

@@ -15,7 +15,7 @@ from lpcam.datasets import photo_size
 from lpcam.errors import LpcamError
 from lpcam.files import read_json, sweep
 from lpcam.records import ActivationMaps, Failure, Photo, Progress, StageReport, silent
-from lpcam.refiners import Refiner, can_read, get_refiner, readable
+from lpcam.refiners import Refiner, get_reader
 from lpcam.refiners.next_step import Origin
 from lpcam.refiners.parts import PartOptions
 from lpcam.refiners.writing import Writing, write_next_step
@@ -59,7 +59,7 @@ def convert(
             ``target`` holds other seeds.
     """
     started = time.perf_counter()
-    reader = _reader(from_refiner)
+    reader = get_reader(from_refiner)
     origin = _origin(source, data)
     writing = Writing.of(to_refiner, parts, origin)
     if source.resolve() == target.resolve():
@@ -67,7 +67,8 @@ def convert(
     photos = _photos(source, reader, data.with_split(split) if data else None, writing)
     writing.check(tuple(photo for photo in photos.values() if photo))
     names = tuple(photos)
-    claim_seeds(target, _made_by(source, from_refiner, writing), _SPLIT, _fingerprint(source), overwrite=overwrite)
+    made_by, suffix = _made_by(source, from_refiner, writing), writing.refiner.suffix
+    claim_seeds(target, made_by, _SPLIT, _fingerprint(source), suffix=suffix, overwrite=overwrite)
     sweep(target)
     next_steps = write_next_step(writing.refiner, target, origin)
     waiting = [name for name in names if not writing.is_written(target, name)]
@@ -83,13 +84,6 @@ def convert(
     done = len(waiting) - len(failures)
     seconds = time.perf_counter() - started
     return StageReport(done, len(names) - len(waiting), tuple(failures), seconds, 0.0, next_steps=next_steps)
-
-
-def _reader(name: str) -> Refiner:
-    reader = get_refiner(name)
-    if not can_read(reader):
-        raise LpcamError(f"seeds of {name} are written and not read: choose from {', '.join(readable())}")
-    return reader
 
 
 def _origin(source: Path, data: DataSource | None) -> Origin:

@@ -109,8 +109,9 @@ def generate(
     next_steps: list[str] = []
     for name, folder in job.folders.items():
         made_by = _made_by(name, job.writings[name], opened.forward, photos, opened.prototypes)
-        claim_seeds(folder, made_by, photos.split, photos.fingerprint, overwrite=overwrite)
-        next_steps += write_next_step(job.writings[name].refiner, folder, job.origin(name))
+        family = job.writings[name].refiner
+        claim_seeds(folder, made_by, photos.split, photos.fingerprint, suffix=family.suffix, overwrite=overwrite)
+        next_steps += write_next_step(family, folder, job.origin(name))
         sweep(folder)
     mine = [of for _, of in placement.share().of(shards_of(photos.photos, SHARD_SIZE))]
     left = [sum(map(job.is_waiting, of)) for of in mine]

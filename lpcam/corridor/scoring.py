@@ -13,7 +13,7 @@ from lpcam.errors import LpcamError, unknown
 from lpcam.evaluation import Curve, SeedScores, compute, parse_thresholds
 from lpcam.files import write_json
 from lpcam.records import DataSplit, Photo, Progress, silent
-from lpcam.refiners import DEFAULT_REFINER, Refiner, get_refiner
+from lpcam.refiners import DEFAULT_REFINER, Refiner, get_reader
 from lpcam.sources import DataSource
 from lpcam.store import read_manifest
 from lpcam.workspace import Workspace
@@ -90,7 +90,7 @@ def evaluate(
     Raises:
         LpcamError: there are no seeds or no masks, or they do not fit each other.
     """
-    reader = get_refiner(refiner)
+    reader = get_reader(refiner)
     folder = seeds or workspace.seeds(method, refiner)
     if not folder.is_dir():
         raise LpcamError(f"{folder} does not exist: run 'lpcam generate --method {method} --refiner {refiner}' first")

@@ -103,7 +103,7 @@ class Refiner(ABC):
         Raises:
             LpcamError: the file is missing or is not of this family, or the family cannot be read.
         """
-        raise LpcamError(f"seeds of {self.name} are written and not read: choose from {', '.join(readable())}")
+        raise _unreadable(self.name)
 
     def normalised(self, high_res: Any) -> Any:
         """Return maps [K, H, W] (NumPy) as the family's files hold them; its parts are made from these."""
@@ -138,11 +138,26 @@ def get_refiner(name: str = DEFAULT_REFINER) -> Refiner:
     return refiner
 
 
-def can_read(refiner: Refiner) -> bool:
-    """Return whether a family's seeds can be read back."""
-    return type(refiner).read is not Refiner.read
+def get_reader(name: str) -> Refiner:
+    """Return the refiner family of a name, whose seeds can be read back.
+
+    Raises:
+        LpcamError: there is none of that name, or its seeds are written and not read.
+    """
+    refiner = get_refiner(name)
+    if not _can_read(refiner):
+        raise _unreadable(name)
+    return refiner
 
 
 def readable() -> tuple[str, ...]:
     """Return the names of the families whose seeds can be read back."""
-    return tuple(name for name in REFINERS if can_read(get_refiner(name)))
+    return tuple(name for name in REFINERS if _can_read(get_refiner(name)))
+
+
+def _can_read(refiner: Refiner) -> bool:
+    return type(refiner).read is not Refiner.read
+
+
+def _unreadable(name: str) -> LpcamError:
+    return LpcamError(f"seeds of {name} are written and not read: choose from {', '.join(readable())}")

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from lpcam_cli.main import main
 from PIL import Image
 
-COMMANDS = ("extract-features", "cluster", "generate", "evaluate", "run", "demo")
+COMMANDS = ("extract-features", "cluster", "generate", "evaluate", "convert", "run", "demo")
 
 
 def lpcam(*arguments: object) -> Result:
@@ -228,6 +228,10 @@ def test_options_that_cannot_be_used(sources, tmp_path, option, value, what):
         (["cluster", "--k", "0"], "k is 0"),
         (["generate", "--refiner", "irm"], "did you mean 'irn'"),
         (["generate", "--method", "lpcan"], "did you mean 'lpcam'"),
+        (["generate", "--method", "cam", "--refiner", "sipe", "--crf"], "leave --crf out"),
+        (["generate", "--method", "cam", "--refiner", "psa", "--saliency", "x"], "choose edam"),
+        (["generate", "--method", "cam", "--refiner", "edam", "--saliency", "x"], "lacks the saliency maps of 6 of 6"),
+        (["convert", "--from", "x", "--from-refiner", "irn", "--to", "y", "--to-refiner", "pse"], "did you mean 'psa'"),
         (["generate"], "run 'lpcam cluster' first"),
         (["generate", "--dataset", "voc"], "both --dataset and --root"),
         (["evaluate"], "run 'lpcam generate"),
@@ -281,6 +285,32 @@ def test_output_that_cannot_be_written_is_one_line_and_the_features_stay(extract
     line = error_line(lpcam("generate", "--method", "cam", "--out", tmp_path / "file", "-w", extracted))
     assert "cannot write" in line
     assert (extracted / "features/manifest.json").is_file()
+
+
+def test_seeds_of_another_family_their_next_step_and_back(extracted, tmp_path):
+    result = lpcam("generate", "--method", "cam", "--refiner", "amn", "-w", extracted)
+    assert result.exit_code == 0, result.stderr
+    folder = extracted / "seeds/cam/amn"
+    assert f"next: sh {folder.resolve() / 'refine.sh'} COMMAND" in result.stdout
+    assert f"next: lpcam evaluate -w {extracted} --refiner amn" in result.stdout
+    assert (folder / "refine.sh").is_file()
+    assert lpcam("evaluate", "--method", "cam", "--refiner", "amn", "-w", extracted).exit_code == 0
+    arguments = ["convert", "--from", folder, "--from-refiner", "amn", "--to", tmp_path / "irn", "--to-refiner", "irn"]
+    first, second = (json.loads(lpcam(*arguments, "--json").stdout) for _ in range(2))
+    assert (first["images"], first["failed"], second["images"], second["skipped"]) == (6, 0, 0, 6)
+    assert first["next_steps"] == [f"{line}" for line in second["next_steps"]] != []
+    assert "seeds of 0 photos" in lpcam(*arguments).stdout
+
+
+def test_a_seed_that_cannot_be_converted_is_exit_code_3(extracted, tmp_path):
+    assert lpcam("generate", "--method", "cam", "-w", extracted).exit_code == 0
+    folder = extracted / "seeds/cam/irn"
+    (folder / "2007_000003.npy").write_bytes(b"junk")
+    arguments = ["--from", folder, "--from-refiner", "irn", "--to", tmp_path / "psa", "--to-refiner", "psa"]
+    result = lpcam("convert", *arguments, "--json")
+    assert result.exit_code == 3
+    found = json.loads(result.stdout)
+    assert (found["images"], found["failures"][0]["name"]) == (5, "2007_000003")
 
 
 def test_evaluate_over_some_classes_only(extracted):
