@@ -15,6 +15,7 @@ from torchvision import models
 from lpcam.backbones import ARCHITECTURES, Classifier, known_architectures, load_classifier, torchvision_nets
 from lpcam.backbones.classifier import Blueprint, stages_up_to
 from lpcam.backbones.dense import make_dense, output_shape
+from lpcam.backbones.patches import with_positions
 from lpcam.backbones.resnet50 import canonical_name
 from lpcam.errors import LpcamError
 
@@ -26,6 +27,8 @@ POOLED_LAST = [
     "efficientnet_b0",
     "mnasnet0_5",
     "densenet121",
+    "swin_t",
+    "swin_v2_t",
 ]
 PER_POSITION = ["mobilenet_v3_small", "convnext_tiny"]
 HALVINGS = {  # c: an odd side is rounded up, f: 2×2 and 4×4 kernels drop its border, as published
@@ -148,10 +151,44 @@ def test_loading_draws_no_random_numbers(tmp_path):
     assert torch.equal(before, torch.get_rng_state())
 
 
+@torch.no_grad()
+def test_features_of_a_vit_are_its_patch_tokens_at_their_places(tmp_path):
+    net = network("vit_b_32")
+    nn.init.normal_(net.heads.head.weight)
+    tokens: list[torch.Tensor] = []
+    net.encoder.register_forward_hook(lambda _net, _inputs, output: tokens.append(output))
+    expected = net(images(224, 224))
+    model = load(net, "torchvision/vit_b_32", tmp_path)
+    assert (model.stride, model.channels, model.minimum_side, model.layer) == (32, 768, 32, "trunk")
+    features = model.features(images(224, 224))
+    assert features.shape == (2, 768, 7, 7)
+    torch.testing.assert_close(features[:, :, 2, 3], tokens[0][:, 1 + 2 * 7 + 3], rtol=1e-4, atol=1e-5)
+    class_token = tokens[0][:, 0]
+    torch.testing.assert_close(logits(model, class_token) + net.heads.head.bias, expected, rtol=1e-4, atol=1e-5)
+    assert model.features(images(97, 150)).shape[2:] == (3, 5)
+
+
+@torch.no_grad()
+def test_positions_are_resampled_and_prefix_tokens_keep_theirs_by_hand():
+    positions = torch.tensor([[[5.0], [1.0], [3.0], [1.0], [3.0]]])  # one prefix token, then 2×2: columns differ
+    prefix = torch.tensor([[[10.0]]])
+    same = with_positions(torch.zeros(1, 1, 2, 2), positions, prefix)
+    assert same.flatten().tolist() == [15, 1, 3, 1, 3]
+    wide = with_positions(torch.zeros(2, 1, 1, 3), positions, prefix)
+    assert wide.shape == (2, 4, 1)
+    assert wide[0].flatten().tolist() == pytest.approx([15, wide[1, 1, 0].item(), 2, 4 - wide[1, 1, 0].item()])
+    assert wide[0, 1] < 2
+
+
+def test_a_swin_has_one_stride(tmp_path):
+    with pytest.raises(LpcamError, match="output stride 16 is not possible here: give --stride 32"):
+        load(network("swin_t"), "torchvision/swin_t", tmp_path, stride=16)
+
+
 # --- output stride -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*POOLED_LAST, *PER_POSITION, "vgg11"])
+@pytest.mark.parametrize("name", [*(name for name in POOLED_LAST if "swin" not in name), *PER_POSITION, "vgg11"])
 def test_every_family_has_every_stride_at_odd_sizes(name):
     with torch.device("meta"):
         blueprint = torchvision_nets.build(f"torchvision/{name}")

@@ -36,6 +36,11 @@ def same_name(key: str) -> str | None:
     return key
 
 
+def plain_matrix(head: Tensor, num_classes: int | None) -> Tensor:
+    """Return ``head``: its rows are the classes and it is [K, C] or [K, C, 1, 1]."""
+    return head
+
+
 @dataclass(frozen=True)
 class Blueprint:
     """What a builder says about its architecture.
@@ -55,6 +60,8 @@ class Blueprint:
         std: The same.
         no_matrix: Why the network's own head is no matrix that multiplies its features, if so; class weights then
             come from a file of their own.
+        other_heads: Canonical names that are read where ``head`` is missing, the first that is there.
+        matrix: Takes a head of another form, and the K that is wanted (None: any), to [K, C] or [K, C, 1, 1].
         constants: Buffers of the network that are in no state dict, by name; ``load_classifier`` fills this in.
     """
 
@@ -68,6 +75,8 @@ class Blueprint:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     no_matrix: str = ""
+    other_heads: tuple[str, ...] = ()
+    matrix: Callable[[Tensor, int | None], Tensor] = plain_matrix
     constants: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -17,6 +17,7 @@ from lpcam.errors import LpcamError, unknown
 
 _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" by its family
     "demo": "lpcam.backbones.demo",
+    "resnet38d": "lpcam.backbones.resnet38d",
     "resnet50": "lpcam.backbones.resnet50",
     "timm": "lpcam.backbones.timm_nets",
     "torchvision": "lpcam.backbones.torchvision_nets",
@@ -38,11 +39,12 @@ def load_classifier(
     """Load a pretrained classifier as (features, class weights).
 
     Args:
-        arch: ``resnet50`` (IRN family), ``torchvision/NAME``, ``timm/NAME`` or ``demo``.
+        arch: ``resnet50`` (IRN family), ``resnet38d`` (PSA, SEAM, EDAM), ``torchvision/NAME``, ``timm/NAME`` or
+            ``demo``.
         weights: A checkpoint file, or ``imagenet`` for torchvision's or timm's own weights (downloaded once).
         num_classes: K, if it must be so; else the head says it.
         stride: Output stride 8, 16 or 32 px: the last stages are made dense (``lpcam.backbones.dense``). By
-            default the architecture's own choice, 16 for all but ``demo``.
+            default the architecture's own choice, 16 for most.
         layer: Module whose output the features are; by default the last before the pooling.
         head: File with class weights [K, C] in place of the checkpoint's, whose head may then be of any
             other data set, or absent.
@@ -57,7 +59,7 @@ def load_classifier(
     channels, stride = _with_stride(blueprint, layer, stride)
     source, tensors = _canonical_tensors(blueprint, weights)
     trunk = checkpoints.fit(_without_head(blueprint, tensors), _trunk_shapes(blueprint), source, arch)
-    matrix = checkpoints.read_head(head) if head else _own_head(blueprint, tensors, source)
+    matrix = checkpoints.read_head(head) if head else _own_head(blueprint, tensors, source, num_classes)
     _require_fit(matrix, num_classes, channels, layer)
     _fill(blueprint, trunk)
     sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix})
@@ -127,8 +129,8 @@ def _imagenet_tensors(blueprint: Blueprint) -> Tensors:
 
 
 def _without_head(blueprint: Blueprint, tensors: Tensors) -> Tensors:
-    prefix = _head_prefix(blueprint)
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+    prefixes = tuple(name.removesuffix("weight") for name in (blueprint.head, *blueprint.other_heads))
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}
 
 
 def _trunk_shapes(blueprint: Blueprint) -> dict[str, torch.Size]:
@@ -136,19 +138,16 @@ def _trunk_shapes(blueprint: Blueprint) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in wanted.items() if not name.endswith("num_batches_tracked")}
 
 
-def _head_prefix(blueprint: Blueprint) -> str:
-    return blueprint.head.removesuffix("weight")
-
-
-def _own_head(blueprint: Blueprint, tensors: Tensors, source: str) -> Tensor:
+def _own_head(blueprint: Blueprint, tensors: Tensors, source: str, num_classes: int | None) -> Tensor:
     if blueprint.no_matrix:
         raise LpcamError(
             f"the head of this architecture cannot weigh its features ({blueprint.no_matrix}): "
             "give class weights for its features with --head FILE"
         )
-    if blueprint.head not in tensors:
+    there = [name for name in (blueprint.head, *blueprint.other_heads) if name in tensors]
+    if not there:
         raise LpcamError(f"{source} has no class weights '{blueprint.head}': give them with --head FILE")
-    return checkpoints.class_weights(tensors[blueprint.head], source)
+    return checkpoints.class_weights(blueprint.matrix(tensors[there[0]], num_classes), source)
 
 
 def _require_fit(matrix: Tensor, num_classes: int | None, channels: int, layer: str) -> None:

@@ -9,6 +9,9 @@ each other.
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -79,3 +82,22 @@ def token_grid(tokens: Tensor, height: int) -> Tensor:
     """
     count, positions, channels = tokens.shape
     return tokens.mT.reshape(count, channels, height, positions // height)
+
+
+def with_positions(patches: Tensor, positions: Tensor, prefix: Tensor) -> Tensor:
+    """Return the tokens a transformer starts from: prefix tokens, then patches, positions added.
+
+    Args:
+        patches: Embedded patches, float [N, C, h, w].
+        positions: Position embedding of prefix tokens and a square grid, [1, P + g·g, C].
+        prefix: Prefix tokens, [1, P, C].
+
+    Returns:
+        Float [N, P + h·w, C]. Positions of another grid are resampled (bicubic), those of the prefix tokens are not.
+    """
+    count, prefixed = prefix.shape[1], (prefix + positions[:, : prefix.shape[1]]).expand(len(patches), -1, -1)
+    side = math.isqrt(positions.shape[1] - count)
+    grid = token_grid(positions[:, count:], side)
+    if grid.shape[2:] != patches.shape[2:]:
+        grid = F.interpolate(grid, patches.shape[2:], mode="bicubic", align_corners=False)
+    return torch.cat([prefixed, (patches + grid).flatten(2).mT], dim=1)
