@@ -123,6 +123,7 @@ profile_options = stacked(
     click.option("--class-threshold", type=float, help="Least z of a class prototype. [.9]"),
     click.option("--context-low", type=float, help="z of a context prototype is above this. [voc .05, coco 0]"),
     click.option("--context-high", type=float, help="z of a context prototype is below this. [voc .9, coco .5]"),
+    click.option("--filter", help="Of the centres: softmax (the paper's), rank, quantile or auto. [default: auto]"),
     click.option("--images-per-class", type=int, help="Images drawn with replacement, 0 for all. [voc 0, coco 100]"),
     click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
     click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
@@ -136,6 +137,7 @@ _PROFILE_FIELDS = (
     "images_per_class",
     "restarts",
     "iterations",
+    "filter",
 )
 
 
