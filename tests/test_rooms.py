@@ -35,6 +35,7 @@ ORDER = (  # a room imports only from rooms further left
     "sources",
     "workspace",
     "corridor",
+    "dropin",
     "training",
     "report",
     "demo",

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURES", "Classifier", "known_architectures", "load_classifier"]
 
-ARCHITECTURES = ("demo", "resnet50", "torchvision/NAME")
-"""What ``--arch`` takes; ``known_architectures()`` lists every NAME."""
+ARCHITECTURES = ("demo", "resnet38d", "resnet50", "timm/NAME", "torchvision/NAME")
+"""What ``--arch`` takes; ``known_architectures()`` lists every NAME of torchvision."""
 
 _HOMES = {
     "Classifier": "lpcam.backbones.classifier",

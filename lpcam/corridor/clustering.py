@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,16 @@ from lpcam.errors import LpcamError, unknown
 from lpcam.forward import resolve_device
 from lpcam.kmeans import ENGINES, VectorSource, placed
 from lpcam.profiles import Profile
-from lpcam.prototypes import Centres, Gather, Prototypes, Provenance, build_class, derived_seed, split_positions
+from lpcam.prototypes import (
+    Centres,
+    Gather,
+    Prototypes,
+    Provenance,
+    build_class,
+    derived_seed,
+    filter_for,
+    split_positions,
+)
 from lpcam.records import Photo, Progress, silent
 from lpcam.store import Description, Features, FeatureStore, StoredPhoto
 from lpcam.workspace import Workspace
@@ -34,12 +43,14 @@ class ClusterReport:
     Attributes:
         classes: For every class name what `lpcam.prototypes.Centres.counts` says.
         seconds: Wall time.
-        notices: Classes that are doubtful, one line each.
+        notices: Classes that are doubtful, and a filter that is not the paper's, one line each.
+        filter: The filter that chose the prototypes.
     """
 
     classes: dict[str, dict[str, int | bool]]
     seconds: float
     notices: tuple[str, ...] = ()
+    filter: str = "softmax"
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints."""
@@ -82,11 +93,12 @@ def cluster(
     )
     started = time.perf_counter()
     store = features or FeatureStore(workspace.features)
-    provenance = provenance_of(store.description, profile, seed)
     if workspace.prototypes.exists() and not overwrite:
-        prototypes = same_prototypes(workspace.prototypes, provenance)
+        prototypes = same_prototypes(workspace.prototypes, provenance_of(store.description, profile, seed))
     else:
-        job = ClusterJob(workspace.features.resolve(), profile, seed, kmeans)
+        settled = replace(profile, filter=_filter(store, profile, seed))
+        provenance = provenance_of(store.description, settled, seed)
+        job = ClusterJob(workspace.features.resolve(), settled, seed, kmeans)
         labels = range(len(provenance.classes))
         centres = map_shards(
             job,
@@ -100,14 +112,15 @@ def cluster(
         )
         prototypes = Prototypes(tuple(centres), provenance)
         prototypes.save(workspace.prototypes)
-    return report_of(prototypes, time.perf_counter() - started)
+    return report_of(prototypes, time.perf_counter() - started, profile)
 
 
-def report_of(prototypes: Prototypes, seconds: float) -> ClusterReport:
-    """Return what is to be said of prototypes."""
-    classes = prototypes.provenance.classes
-    counts = {name: centres.counts() for name, centres in zip(classes, prototypes.centres, strict=True)}
-    return ClusterReport(counts, seconds, _class_notices(counts))
+def report_of(prototypes: Prototypes, seconds: float, asked: Profile) -> ClusterReport:
+    """Return what is to be said of prototypes that a profile asked for."""
+    made = prototypes.provenance
+    counts = {name: centres.counts() for name, centres in zip(made.classes, prototypes.centres, strict=True)}
+    notices = (*_filter_notices(asked, made.profile), *_class_notices(counts))
+    return ClusterReport(counts, seconds, notices, made.profile.filter)
 
 
 @dataclass(frozen=True)
@@ -158,12 +171,16 @@ def provenance_of(description: Description, profile: Profile, seed: int) -> Prov
 
 
 def same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
-    """Return the prototypes of a file that were made so.
+    """Return the prototypes of a file that were made so; the filter ``auto`` of these features is always the same.
 
     Raises:
         LpcamError: they were made otherwise, or cannot be read.
     """
     prototypes = Prototypes.load(path)
+    made = prototypes.provenance.profile.filter
+    asked = provenance.profile
+    if asked.filter == "auto":
+        provenance = replace(provenance, profile=replace(asked, filter=made))
     if prototypes.provenance != provenance:
         raise LpcamError(
             f"{path} was made with other features, hyper-parameters or seed: "
@@ -218,11 +235,27 @@ def _room(device: str) -> int:
     return int(0.8 * torch.cuda.mem_get_info(device)[0])
 
 
+def _filter(store: Features, profile: Profile, seed: int) -> str:
+    """Return the filter ``auto`` means for these features, by those of the first photo that is clustered."""
+    classes = range(len(store.description.classes))
+    first = next((photo for label in classes for photo in draw(store.photos, profile, seed, label)), None)
+    return filter_for(profile.filter, next(iter(store.rows([first]))) if first else torch.zeros(0))
+
+
+def _filter_notices(asked: Profile, made: Profile) -> tuple[str, ...]:
+    if asked.filter != "auto" or made.filter == "softmax":
+        return ()
+    return (
+        f"centres are filtered by {made.filter}: these features have negative values, and the paper's filter "
+        "(--filter softmax) was made for features after a ReLU",
+    )
+
+
 def _class_notices(counts: dict[str, dict[str, int | bool]]) -> tuple[str, ...]:
     lines = []
     for name, found in counts.items():
         if found["object_vectors"] == 0:
             lines.append(f"{name}: no position has a CAM above tau, so it has no prototypes and its maps will be zero")
         elif found["fallback"]:
-            lines.append(f"{name}: no centre passed the class threshold, the one of highest z was taken")
+            lines.append(f"{name}: no centre passed the filter, the one of highest z was taken")
     return tuple(lines)

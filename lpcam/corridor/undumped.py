@@ -68,11 +68,10 @@ def cluster_photos(
     net = classifier.load(len(split.classes), own_device(placement, execution.device))
     forward = Forward(net, scales, precision=execution.precision, runtime=execution.runtime)
     description = describe(split, forward, dtype)
-    provenance = provenance_of(description, profile, seed)
     if workspace.prototypes.exists() and not overwrite:
-        known = same_prototypes(workspace.prototypes, provenance)
+        known = same_prototypes(workspace.prototypes, provenance_of(description, profile, seed))
         seconds = time.perf_counter() - started
-        return StageReport(0, len(split.photos), (), seconds, 0.0, split.notices), report_of(known, 0.0)
+        return StageReport(0, len(split.photos), (), seconds, 0.0, split.notices), report_of(known, 0.0, profile)
     _require_memory(_needed(split.photos, split, profile, seed), net, dtype)
 
     def extracted(photos: Sequence[Photo]) -> tuple[list[PhotoFeatures], list[Failure]]:

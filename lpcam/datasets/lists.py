@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -137,15 +138,16 @@ def photos_of(names: Sequence[str], files: Mapping[str, Path], source: Path) -> 
     """Return the photo of every name of a list, by the name without suffix.
 
     Args:
-        names: As the list has them: with or without the suffix.
+        names: As the list has them: with or without the suffix, or as the integers IRN makes of them (2007000032 for
+            ``2007_000032``), where no photo is called so.
         files: The photos by their names without suffix.
         source: The list, for the message.
 
     Raises:
         LpcamError: a name has no photo.
     """
-    by_file_name = {path.name: name for name, path in files.items()}
-    known = [name if name in files else by_file_name.get(name) for name in names]
+    others = {**_by_number(files), **{path.name: name for name, path in files.items()}}
+    known = [name if name in files else others.get(name) for name in names]
     absent = [name for name, match in zip(names, known, strict=True) if match is None]
     if absent:
         raise LpcamError(
@@ -154,7 +156,7 @@ def photos_of(names: Sequence[str], files: Mapping[str, Path], source: Path) -> 
         )
     photos = {name: files[name] for name in known if name is not None}
     if len(photos) < len(names):
-        raise LpcamError(f"{source} lists a photo twice, with and without its suffix: remove one")
+        raise LpcamError(f"{source} lists a photo twice, spelt in two ways: remove one")
     return photos
 
 
@@ -176,6 +178,14 @@ def masks_of(photos: Iterable[str], folder: Path | None, default: Path) -> dict[
     if folder and not masks:
         raise LpcamError(f"{folder} has no mask of these photos: pass a folder of <name>.png as --masks")
     return masks
+
+
+def _by_number(names: Iterable[str]) -> dict[str, str]:
+    """Return the names of digits and underscores by their digits, without those that two names share."""
+    digits = ((name.replace("_", ""), name) for name in names)
+    numbers = [(number, name) for number, name in digits if number.isascii() and number.isdecimal()]
+    shared = {number for number, count in Counter(number for number, _ in numbers).items() if count > 1}
+    return {number: name for number, name in numbers if number not in shared}
 
 
 def _is_wanted(entry: os.DirEntry[str], suffixes: frozenset[str]) -> bool:

@@ -73,6 +73,26 @@ class IrLabels(LabelPart):
 
 
 @dataclass(frozen=True)
+class PlainLabels(LabelPart):
+    """The argmax of the maps and a constant for the background.
+
+    Attributes:
+        background: In 0..1.
+    """
+
+    background: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the files depend on."""
+        return {"background": self.background}
+
+    def write(self, path: Path, name: str, maps: ActivationMaps, pixels: NDArray[np.uint8]) -> None:
+        """Write the PNG; see `lpcam.refiners.parts.Part.write`."""
+        save_labels(path, _values(maps)[_winners(as_numpy(maps.high_res), self.background)])
+
+
+@dataclass(frozen=True)
 class ConfidentLabels(LabelPart):
     """CLIP-ES's labels: the argmax of a CRF's posterior, 255 where it is below ``least``.
 

@@ -29,10 +29,12 @@ class PartOptions:
     Attributes:
         crf: What the family makes with a dense CRF.
         saliency: Folder of saliency maps, ``{name}.png``.
+        chosen: Parts whose folders and settings are named one by one, beside those of the family.
     """
 
     crf: bool = False
     saliency: Path | None = None
+    chosen: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,4 +93,4 @@ def parts_of(refiner: Refiner, options: PartOptions, origin: Origin) -> tuple[Pa
         from lpcam.crf import require_crf
 
         require_crf()
-    return crf + saliency
+    return crf + saliency + options.chosen

@@ -154,6 +154,16 @@ def test_photos_by_name_or_file_name_in_the_lists_order() -> None:
         photos_of(["a", "a.jpg"], files, Path("l.txt"))
 
 
+def test_photos_by_the_integers_irn_makes_of_names() -> None:
+    files = {name: Path(f"{name}.jpg") for name in ("2007_000032", "2007_000033", "1_23", "12_3", "77")}
+    listed = ["2007000033", "2007_000032", "77"]
+    assert list(photos_of(listed, files, Path("l.txt"))) == ["2007_000033", "2007_000032", "77"]
+    with pytest.raises(LpcamError, match="1 of 1 names without a photo, the first is '123'"):
+        photos_of(["123"], files, Path("l.txt"))  # 1_23 and 12_3
+    with pytest.raises(LpcamError, match=r"lists a photo twice, spelt in two ways"):
+        photos_of(["2007_000032", "2007000032"], files, Path("l.txt"))
+
+
 def test_masks_of_the_photos_that_have_one(tmp_path: Path) -> None:
     folder = touch(tmp_path / "m", "a.png", "b.jpg", "z.png")
     nowhere = tmp_path / "nowhere"
