@@ -80,6 +80,16 @@ def known_architectures() -> list[str]:
     return sorted([*whole, "timm/NAME", *torchvision_nets.names()])
 
 
+def features_of(arch: str) -> tuple[int, int]:
+    """Return C and the output stride of an architecture, without its weights.
+
+    >>> features_of("resnet50")
+    (2048, 16)
+    """
+    blueprint = _blueprint(arch)
+    return _with_stride(blueprint, blueprint.stages[-1], None)
+
+
 def _blueprint(arch: str) -> Blueprint:
     family, slash, _ = arch.partition("/")
     if family not in _BUILDERS or bool(slash) != (family in _FAMILIES):
