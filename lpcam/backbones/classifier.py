@@ -23,10 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lpcam.errors import LpcamError
+from lpcam.records import Attention
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -154,6 +158,32 @@ class Classifier(nn.Module):
         for stage in self.stages:
             images = stage(images)
         return images
+
+    def require_attention(self) -> None:
+        """Refuse a network that `attend` cannot be asked of.
+
+        Raises:
+            LpcamError: the network has no class tokens.
+        """
+        if not getattr(self.stages[-1], "attends", False):
+            raise LpcamError(
+                f"{self.arch} has no attention of classes to patches: leave --attention out, or use mctformer"
+            )
+
+    @torch.no_grad()
+    def attend(self, images: Tensor) -> tuple[Tensor, Attention]:
+        """Return f(x), and what the classes and places of the network attended to.
+
+        Args:
+            images: As `features` takes them.
+
+        Raises:
+            LpcamError: the network has no class tokens.
+        """
+        self.require_attention()
+        last: Any = self.stages[-1]
+        found: tuple[Tensor, Attention] = last.attend(images)
+        return found
 
     def forward(self, images: Tensor) -> Tensor:
         """Return ``features(images)``."""

@@ -13,8 +13,8 @@ what stands for w is its response to a constant map, the sum over the kernel.
 K is part of the network, and comes from the checkpoint's class tokens. Pixels are normalised with ImageNet's mean and
 std. Views are rounded to whole patches, and the positions of patches resampled (`lpcam.backbones.patches`).
 
-Departs from the paper: the maps are neither multiplied by the attention that class tokens pay to patches nor refined
-by the attention among patches.
+The attention of its class tokens to patches, and among patches, can be put on the maps of any method
+(`lpcam.methods.attention`, ``lpcam generate --attention fuse|refine``).
 """
 
 from __future__ import annotations
@@ -94,8 +94,24 @@ class ClassTokenNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return patch tokens [N, h·w, 384] of images of whole patches."""
-        tokens: Tensor = self.blocks(with_positions(self.patch_embed(images), self.pos_embed, self.cls_token))
+        tokens: Tensor = self.blocks(self._first_tokens(images))
         return tokens[:, self.cls_token.shape[1] :]
+
+    def attend(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what ``forward`` does, and the attention of all tokens to all, [N, T, T], class tokens first.
+
+        It is averaged over heads and summed over blocks.
+        """
+        tokens = self._first_tokens(images)
+        attention = tokens.new_zeros(())
+        for block in self.blocks.children():
+            if isinstance(block, Block):
+                attention = attention + block.attention(tokens)
+            tokens = block(tokens)
+        return tokens[:, self.cls_token.shape[1] :], attention
+
+    def _first_tokens(self, images: Tensor) -> Tensor:
+        return with_positions(self.patch_embed(images), self.pos_embed, self.cls_token)
 
 
 class Block(nn.Module):
@@ -114,6 +130,10 @@ class Block(nn.Module):
         mixed: Tensor = tokens + self.mlp(self.norm2(tokens))
         return mixed
 
+    def attention(self, tokens: Tensor) -> Tensor:
+        """Return the attention of all tokens to all, mean over heads: [N, T, T]."""
+        return self.attn.weights(self.norm1(tokens)).mean(dim=1)
+
 
 class Attention(nn.Module):
     """Self-attention of six heads."""
@@ -125,11 +145,21 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return tokens [N, T, 384]."""
-        count, length, _ = tokens.shape
-        query, key, value = self.qkv(tokens).view(count, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        mixed: Tensor = F.scaled_dot_product_attention(query, key, value)
+        mixed: Tensor = F.scaled_dot_product_attention(*self._heads(tokens))
         attended: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return attended
+
+    def weights(self, tokens: Tensor) -> Tensor:
+        """Return how much each token attends to each other: [N, 6, T, T], rows sum to 1."""
+        query, key, _ = self._heads(tokens)
+        weights: Tensor = (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=-1)
+        return weights
+
+    def _heads(self, tokens: Tensor) -> Tensor:
+        """Return queries, keys and values: [3, N, 6, T, 64]."""
+        count, length, _ = tokens.shape
+        heads: Tensor = self.qkv(tokens).view(count, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        return heads
 
 
 class Mlp(nn.Module):
