@@ -18,8 +18,8 @@ from torch import Tensor
 from lpcam.backbones.classifier import Classifier
 from lpcam.datasets import photo_size, read_photo
 from lpcam.errors import LpcamError
-from lpcam.precision import resolve_precision
-from lpcam.records import Failure, Photo
+from lpcam.precision import computing_in, resolve_precision
+from lpcam.records import Attention, Failure, Photo
 from lpcam.runtime import network_of
 from lpcam.views import check_scales, view, view_size, with_mirror
 
@@ -102,6 +102,24 @@ class Forward:
             images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
             features = self._timed(images.to(memory_format=torch.channels_last))
             yield features.view(2, len(loaded.photos), *features.shape[1:])
+
+    @torch.inference_mode()
+    def attended(self, loaded: Loaded) -> Iterator[tuple[Tensor, Attention]]:
+        """Yield the same features, and what was attended to: of 2·B images, all images first, then their mirrors.
+
+        torch carries the network out here, whatever the runtime.
+
+        Raises:
+            LpcamError: the classifier has no attention.
+        """
+        for views in loaded.views:
+            images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
+            with self._clock, computing_in(self.precision, str(self.device)):
+                features, attention = self.classifier.attend(images)
+            yield (
+                features.float().view(2, len(loaded.photos), *features.shape[1:]),
+                Attention(attention.to_patches.float(), attention.among_patches.float()),
+            )
 
     def _timed(self, images: Tensor) -> Tensor:
         with self._clock:
