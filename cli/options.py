@@ -86,7 +86,7 @@ execution_options = stacked(
 def data_options(*, required: bool) -> Callable[[Command], Command]:
     """Return the options that name a split of a data set."""
     return stacked(
-        click.option("--dataset", required=required, help="voc, folder or demo."),
+        click.option("--dataset", required=required, help="voc, coco, folder or demo; see docs/datasets.md."),
         click.option("--root", type=_FILE, required=required, help="Folder of the data set."),
         click.option("--split", help="List of photos. [default: train]"),
         click.option("--labels", type=_FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy."),

@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from lpcam.datasets.lists import read_lines
+from lpcam.datasets.lists import Spellings, plain_spellings, read_lines
 from lpcam.datasets.photos import mask_labels
 from lpcam.errors import LpcamError, unknown
 from lpcam.pickles import load_dictionary
@@ -44,7 +44,9 @@ def read_classes(path: Path) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def read_labels(path: Path, photos: Mapping[str, Path], classes: Sequence[str]) -> Labels:
+def read_labels(
+    path: Path, photos: Mapping[str, Path], classes: Sequence[str], spellings: Spellings = plain_spellings
+) -> Labels:
     """Read the labels of some photos from a file of labels.
 
     Args:
@@ -53,17 +55,19 @@ def read_labels(path: Path, photos: Mapping[str, Path], classes: Sequence[str]) 
             in IRN-style repositories, names read as integers (2007000063 for ``2007_000063``).
         photos: The photos by name; entries of others are passed over.
         classes: The K class names.
+        spellings: The ways in which the file may spell a photo.
 
     Raises:
         LpcamError: the file cannot be read, lacks a photo or has labels that are none of the classes.
     """
-    readers: dict[str, Callable[[Path, Mapping[str, Path], Sequence[str]], Labels]] = {
+    readers: dict[str, Callable[[Path, Mapping[str, tuple[str, ...]], Sequence[str]], Labels]] = {
         ".csv": _labels_from_csv,
         ".npy": _labels_from_npy,
     }
     if path.suffix.lower() not in readers:
         raise LpcamError(f"{path} is no file of labels: pass a .csv (name,classes) or a .npy (cls_labels.npy)")
-    return readers[path.suffix.lower()](path, photos, classes)
+    spelled = {name: tuple(spellings(name, photo)) for name, photo in photos.items()}
+    return readers[path.suffix.lower()](path, spelled, classes)
 
 
 def classes_of_csv(path: Path) -> tuple[str, ...]:
@@ -114,12 +118,14 @@ def labels_from_masks(masks: Mapping[str, Path], names: Collection[str], classes
 # ---------------------------------------------------------------------------------------------- CSV
 
 
-def _labels_from_csv(path: Path, photos: Mapping[str, Path], classes: Sequence[str]) -> Labels:
+def _labels_from_csv(path: Path, photos: Mapping[str, tuple[str, ...]], classes: Sequence[str]) -> Labels:
     rows = _read_csv(path)
-    words = {name: rows.get(name, rows.get(photo.name)) for name, photo in photos.items()}
-    found = {name: entry for name, entry in words.items() if entry is not None}
-    _require_all(found, photos, path)
-    return {name: _class_indices(entry, classes, path, name) for name, entry in found.items()}
+    written = {name: [spelling for spelling in spellings if spelling in rows] for name, spellings in photos.items()}
+    for spellings in written.values():
+        if len(spellings) > 1:
+            raise LpcamError(f"{path} has one photo as '{spellings[0]}' and as '{spellings[1]}': remove one line")
+    _require_all([name for name, spellings in written.items() if spellings], photos, path)
+    return {name: _class_indices(rows[spellings[0]], classes, path, name) for name, spellings in written.items()}
 
 
 def _read_csv(path: Path) -> dict[str, tuple[str, ...]]:
@@ -183,9 +189,9 @@ def _check_index(index: int, classes: Sequence[str], path: Path, name: str) -> N
 # ---------------------------------------------------------------------------------------------- npy
 
 
-def _labels_from_npy(path: Path, photos: Mapping[str, Path], classes: Sequence[str]) -> Labels:
+def _labels_from_npy(path: Path, photos: Mapping[str, tuple[str, ...]], classes: Sequence[str]) -> Labels:
     table = load_dictionary(path)
-    keys = {name: _key_of(name, table) for name in photos}
+    keys = {name: _key_of(spellings, table) for name, spellings in photos.items()}
     found = {name: key for name, key in keys.items() if key is not None}
     _require_all(found, photos, path)
     if len(set(found.values())) < len(found):
@@ -193,14 +199,15 @@ def _labels_from_npy(path: Path, photos: Mapping[str, Path], classes: Sequence[s
     return {name: _labels_of_vector(table[key], classes, path, name) for name, key in found.items()}
 
 
-def _key_of(name: str, table: Mapping[Any, Any]) -> str | int | None:
+def _key_of(spellings: Sequence[str], table: Mapping[Any, Any]) -> str | int | None:
     """Return the key of a photo: its name, or its digits as an integer."""
-    if name in table:
-        return name
-    digits = name.replace("_", "")
-    if digits.isascii() and digits.isdecimal() and int(digits) in table:
-        return int(digits)
-    return None
+    numbers = [digits for digits in (name.replace("_", "") for name in spellings) if _is_number(digits)]
+    keys: tuple[str | int, ...] = (*spellings, *map(int, numbers))
+    return next((key for key in keys if key in table), None)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal()
 
 
 def _labels_of_vector(vector: object, classes: Sequence[str], path: Path, name: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lpcam.errors import LpcamError, unknown
@@ -12,7 +12,15 @@ from lpcam.errors import LpcamError, unknown
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 MASK_SUFFIXES = frozenset({".png"})
 
+Spellings = Callable[[str, Path], Iterable[str]]
+"""``spellings(name, path)`` returns the ways in which lists and tables may spell a photo, its name first."""
+
 _IRN_LINE = re.compile(r"/?JPEGImages/([^/\s]+)\.\w+(\s+\S+)?")
+
+
+def plain_spellings(name: str, path: Path) -> tuple[str, ...]:
+    """Return the name of a photo without and with the suffix of its file."""
+    return name, path.name
 
 
 def check_root(root: Path) -> None:
@@ -133,19 +141,22 @@ def files_by_name(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
     return files
 
 
-def photos_of(names: Sequence[str], files: Mapping[str, Path], source: Path) -> dict[str, Path]:
-    """Return the photo of every name of a list, by the name without suffix.
+def photos_of(
+    names: Sequence[str], files: Mapping[str, Path], source: Path, spellings: Spellings = plain_spellings
+) -> dict[str, Path]:
+    """Return the photo of every name of a list, by the photo's own name.
 
     Args:
-        names: As the list has them: with or without the suffix.
-        files: The photos by their names without suffix.
+        names: As the list has them.
+        files: The photos by their own names.
         source: The list, for the message.
+        spellings: The ways in which the list may spell a photo.
 
     Raises:
         LpcamError: a name has no photo.
     """
-    by_file_name = {path.name: name for name, path in files.items()}
-    known = [name if name in files else by_file_name.get(name) for name in names]
+    by_spelling = {spelling: name for name, path in files.items() for spelling in spellings(name, path)}
+    known = [name if name in files else by_spelling.get(name) for name in names]
     absent = [name for name, match in zip(names, known, strict=True) if match is None]
     if absent:
         raise LpcamError(
@@ -154,7 +165,7 @@ def photos_of(names: Sequence[str], files: Mapping[str, Path], source: Path) -> 
         )
     photos = {name: files[name] for name in known if name is not None}
     if len(photos) < len(names):
-        raise LpcamError(f"{source} lists a photo twice, with and without its suffix: remove one")
+        raise LpcamError(f"{source} lists a photo twice, spelled in two ways: remove one")
     return photos
 
 
