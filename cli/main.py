@@ -14,6 +14,8 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "generate": "Write the seeds of every photo in a refiner's format.",
     "evaluate": "Score seeds against true masks.",
     "run": "Everything above in order, resumable.",
+    "import-prototypes": "Take over the prototypes of the published code.",
+    "import-features": "Take over a feature dump of the published code.",
     "demo": "Train, localise and compare on a built-in data set, in about two minutes.",
 }
 

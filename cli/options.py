@@ -119,7 +119,8 @@ profile_options = stacked(
     click.option("--class-threshold", type=float, help="Least z of a class prototype. [.9]"),
     click.option("--context-low", type=float, help="z of a context prototype is above this. [voc .05, coco 0]"),
     click.option("--context-high", type=float, help="z of a context prototype is below this. [voc .9, coco .5]"),
-    click.option("--images-per-class", type=int, help="Images drawn with replacement, 0 for all. [voc 0, coco 100]"),
+    click.option("--images-per-class", type=int, help="Images drawn for a class, 0 for all. [voc 0, coco 100]"),
+    click.option("--draw", help="Draw them 'with' or 'without' replacement. [with]"),
     click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
     click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
 )
@@ -130,6 +131,7 @@ _PROFILE_FIELDS = (
     "context_low",
     "context_high",
     "images_per_class",
+    "draw",
     "restarts",
     "iterations",
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from lpcam.corridor.clustering import ClusterReport, cluster
 from lpcam.corridor.extraction import extract_features
 from lpcam.corridor.generation import METHODS, generate
+from lpcam.corridor.importing import ImportReport, import_features, import_prototypes
 from lpcam.corridor.scoring import EvaluationReport, evaluate
 from lpcam.corridor.whole import RunReport, run
 
@@ -16,10 +17,13 @@ __all__ = [
     "METHODS",
     "ClusterReport",
     "EvaluationReport",
+    "ImportReport",
     "RunReport",
     "cluster",
     "evaluate",
     "extract_features",
     "generate",
+    "import_features",
+    "import_prototypes",
     "run",
 ]

@@ -174,11 +174,14 @@ def _gatherer(store: FeatureStore, profile: Profile, seed: int, device: str) -> 
 
 
 def _draw(photos: list[StoredPhoto], profile: Profile, seed: int, label: int) -> list[StoredPhoto]:
-    """Draw the profile's number of images with replacement, as the COCO code does; all of them when it is 0."""
+    """Draw the profile's number of images, with replacement as the COCO code does or without; 0 takes all of them."""
     if profile.images_per_class == 0 or not photos:
         return photos
     generator = torch.Generator().manual_seed(derived_seed(seed, label, _DRAW))
-    drawn = torch.randint(len(photos), (profile.images_per_class,), generator=generator)
+    if profile.draw == "with":
+        drawn = torch.randint(len(photos), (profile.images_per_class,), generator=generator)
+    else:
+        drawn = torch.randperm(len(photos), generator=generator)[: profile.images_per_class]
     return [photos[index] for index in sorted(drawn.tolist())]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from lpcam.backbones.classifier import Classifier
+from lpcam.corridor.basis import Basis, photos_of_basis, read_basis
 from lpcam.corridor.extraction import settled
 from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
@@ -25,8 +26,7 @@ from lpcam.methods.lpcam import Lpcam
 from lpcam.prototypes import Prototypes
 from lpcam.records import DataSplit, Execution, Photo, Progress, StageReport, silent
 from lpcam.refiners import DEFAULT_REFINER, Refiner, get_refiner
-from lpcam.sources import ClassifierSource, DataSource
-from lpcam.store import Description, read_manifest
+from lpcam.sources import DataSource
 from lpcam.views import check_scales
 from lpcam.workspace import Workspace, claim_seeds
 
@@ -77,20 +77,19 @@ def generate(
     """
     get_refiner(refiner)  # an unknown one is refused before anything is read
     placement.refuse_overwrite(overwrite, out or workspace.root / "seeds")
-    manifest = read_manifest(workspace.features)
-    source = data or DataSource.from_json(manifest.sources["data"])
+    basis = read_basis(workspace)
+    source = data or photos_of_basis(workspace)
     photos = source.with_split(split).open()
-    _check_classes(photos, manifest.description.classes)
+    _check_classes(photos, basis.classes)
     names = tuple(dict.fromkeys(methods))
     execution = settled(execution, placement)
     here = runs_here(placement, execution.device)
     job = GenerationJob(
-        classifier=ClassifierSource.from_json(manifest.sources["classifier"]),
-        description=manifest.description,
+        basis=basis,
         prototypes=workspace.prototypes.resolve(),
         folders={name: _seed_folder(workspace, name, refiner, out, len(names)).resolve() for name in names},
         refiner=refiner,
-        scales=check_scales(scales or manifest.description.scales),
+        scales=check_scales(scales or basis.scales),
         execution=execution,
     )
     opened = _Opened(job, own_device(placement, execution.device) if here else "cpu")
@@ -125,8 +124,7 @@ class GenerationJob:
     """What another process needs to know to write seeds.
 
     Attributes:
-        classifier: Where the classifier comes from.
-        description: What the features are that the prototypes were made from.
+        basis: The classifier, and the features that the prototypes were made from.
         prototypes: The prototype file.
         folders: Of the seeds, by method.
         refiner: Family whose format is written.
@@ -134,8 +132,7 @@ class GenerationJob:
         execution: Batch size, workers, precision.
     """
 
-    classifier: ClassifierSource
-    description: Description
+    basis: Basis
     prototypes: Path
     folders: dict[str, Path]
     refiner: str
@@ -162,9 +159,10 @@ class _Opened:
 
     def __init__(self, job: GenerationJob, device: str) -> None:
         self._job = job
-        net = job.classifier.load_again(len(job.description.classes), device, job.description.weights_sha256)
+        basis = job.basis
+        net = basis.classifier.load_again(len(basis.classes), device, basis.weights_sha256)
         self.forward = Forward(net, job.scales, precision=job.execution.precision, compiled=job.execution.compiled)
-        self.prototypes = _PrototypesOnce(job.prototypes, net, job.description.fingerprint)
+        self.prototypes = _PrototypesOnce(job.prototypes, net, basis.features)
         self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
         writer = get_refiner(job.refiner)
         self._sinks = {name: _sink(writer, folder) for name, folder in job.folders.items()}

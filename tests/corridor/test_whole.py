@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lpcam import corridor
+from lpcam.corridor import clustering
 from lpcam.errors import LpcamError
 from lpcam.profiles import get_profile
 from lpcam.prototypes import Prototypes
@@ -238,6 +239,23 @@ def test_the_coco_profile_draws_with_replacement(tmp_path, data, classifier):
         drawn, plain = first.classes[name], everything.classes[name]
         total = drawn["object_vectors"] + drawn["rest_vectors"]
         assert total > 5 * (plain["object_vectors"] + plain["rest_vectors"])
+
+
+def test_drawing_without_replacement_takes_each_image_at_most_once(tmp_path, data, classifier):
+    workspace = Workspace(tmp_path / "w")
+    corridor.extract_features(workspace, data, classifier, scales=SCALES)
+    without = replace(PROFILE, images_per_class=40, draw="without")
+    drawn = corridor.cluster(workspace, profile=without)
+    kept = Prototypes.load(workspace.prototypes).centres
+    everything = corridor.cluster(workspace, profile=PROFILE, overwrite=True)
+    assert drawn.classes == everything.classes
+    assert torch.equal(kept[0].vectors, Prototypes.load(workspace.prototypes).centres[0].vectors)
+    photos = list(range(50))
+    for count in (1, 20, 49):
+        some = clustering._draw(photos, replace(without, images_per_class=count), seed=0, label=1)
+        assert len(set(some)) == count
+        assert some == sorted(some)
+    assert some != clustering._draw(photos, replace(without, images_per_class=49), seed=0, label=2)
 
 
 def test_classes_without_object_vectors_are_reported(tmp_path, data, classifier):

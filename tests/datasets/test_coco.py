@@ -137,7 +137,7 @@ def test_other_labels_in_either_spelling(root: Path, tmp_path: Path, name: Calla
     }
     assert found == {"l.csv": [(1,), (), (0, 2)], "l.npy": [(0,), (1,), (0,)], "numbers.npy": [(0,), (1,), (0,)]}
     (tmp_path / "l.csv").write_text(f"name,classes\n{old(9)},dog\n{new(9)},\n{name(25)},\n{name(30)},0;2\n")
-    with pytest.raises(LpcamError, match="has one photo as .* and as .*: remove one line"):
+    with pytest.raises(LpcamError, match=r"has one photo as .* and as .*: remove one line"):
         open_coco(root, "train2014", labels=tmp_path / "l.csv")
 
 
