@@ -105,7 +105,7 @@ class FeatureDump:
             LpcamError: the dump lacks the photo, or its tensors have other shapes or values that are not finite.
         """
         number = self.numbers.get(name)
-        if number not in self.features or number not in self.labels:
+        if number is None or number not in self.features or number not in self.labels:
             raise LpcamError(
                 f"{self.folder} has no features of '{name}': pass the --split of the photos it was made from"
             )
@@ -127,10 +127,10 @@ def _by_number(path: Path) -> dict[int, Tensor]:
     """Return the tensors of a file by their number."""
     content = _loaded(path)
     entries = content if isinstance(content, dict) else dict(enumerate(_sequence(content)))
-    known = all(isinstance(key, int) and isinstance(value, Tensor) for key, value in entries.items())
-    if not entries or not known:
+    known = {key: value for key, value in entries.items() if isinstance(key, int) and isinstance(value, Tensor)}
+    if not entries or len(known) < len(entries):
         raise LpcamError(f"{path} is no dictionary, list or stack of tensors: pass a file of the published code")
-    return entries
+    return known
 
 
 def _sequence(content: object) -> Sequence[object]:

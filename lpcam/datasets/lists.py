@@ -33,11 +33,15 @@ def check_root(root: Path) -> None:
         raise LpcamError(f"folder {root} does not exist: pass the data set's folder as --root")
 
 
-def read_list(path: Path) -> tuple[str, ...]:
+def read_list(path: Path, *, paths: bool = False) -> tuple[str, ...]:
     """Read a split's list: a name a line, in order.
 
     Lines are names (``2007_000032``) or, as IRN writes them, the paths of photo and mask
     (``/JPEGImages/2007_000032.jpg /SegmentationClass/2007_000032.png``), of which the photo's name is taken.
+
+    Args:
+        path: The list.
+        paths: Names may have folders before them (``a/b.jpg``); they are only looked up, never opened.
 
     Raises:
         LpcamError: the file is missing, empty, no UTF-8 text, repeats a name or has one that is no file
@@ -49,7 +53,8 @@ def read_list(path: Path) -> tuple[str, ...]:
         name = irn[1] if irn else line
         if not name:
             continue
-        check_name(name, f"{path}, line {number}")
+        name = name.replace("\\", "/").removeprefix("./") if paths else name
+        check_name(name.replace("/", "") if paths else name, f"{path}, line {number}")
         if name in names:
             raise LpcamError(f"{path} has '{name}' twice (lines {names[name]} and {number}): remove one")
         names[name] = number
