@@ -15,6 +15,8 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "evaluate": "Score seeds against true masks.",
     "convert": "Turn seeds of one refiner family into another's.",
     "run": "Everything above in order, resumable.",
+    "import-prototypes": "Take over the prototypes of the published code.",
+    "import-features": "Take over a feature dump of the published code.",
     "demo": "Train, localise and compare on a built-in data set, in about two minutes.",
 }
 

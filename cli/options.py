@@ -93,12 +93,17 @@ execution_options = stacked(
 def data_options(*, required: bool) -> Callable[[Command], Command]:
     """Return the options that name a split of a data set."""
     return stacked(
-        click.option("--dataset", required=required, help="voc, folder or demo."),
-        click.option("--root", type=_FILE, required=required, help="Folder of the data set."),
-        click.option("--split", help="List of photos. [default: train]"),
+        click.option("--dataset", required=required, help="voc, coco, folder or demo; see docs/datasets.md."),
+        click.option(
+            "--root",
+            type=_FILE,
+            required=required,
+            help="Folder of the data set: JPEGImages, annotations or photos are in it.",
+        ),
+        click.option("--split", help="Name of a list (train, val2014, all) or its path. [default: train]"),
         click.option("--labels", type=_FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy."),
         click.option("--classes", type=_FILE, help="File of class names, a name a line."),
-        click.option("--masks", type=_FILE, help="Folder of true masks."),
+        click.option("--masks", type=_FILE, help="Folder of true masks, <name>.png."),
     )
 
 
@@ -141,7 +146,8 @@ profile_options = stacked(
     click.option("--context-low", type=float, help="z of a context prototype is above this. [voc .05, coco 0]"),
     click.option("--context-high", type=float, help="z of a context prototype is below this. [voc .9, coco .5]"),
     click.option("--filter", help="Of the centres: softmax (the paper's), rank, quantile or auto. [default: auto]"),
-    click.option("--images-per-class", type=int, help="Images drawn with replacement, 0 for all. [voc 0, coco 100]"),
+    click.option("--images-per-class", type=int, help="Images drawn for a class, 0 for all. [voc 0, coco 100]"),
+    click.option("--draw", help="Draw them 'with' or 'without' replacement. [with]"),
     click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
     click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
 )
@@ -152,6 +158,7 @@ _PROFILE_FIELDS = (
     "context_low",
     "context_high",
     "images_per_class",
+    "draw",
     "restarts",
     "iterations",
     "filter",

@@ -11,7 +11,7 @@ import click
 from .exits import SOME_IMAGES_FAILED
 
 if TYPE_CHECKING:
-    from lpcam.corridor import ClusterReport, EvaluationReport
+    from lpcam.corridor import ClusterReport, EvaluationReport, ImportReport
     from lpcam.records import StageReport
 
 _SHOWN_FAILURES = 5
@@ -57,6 +57,17 @@ def print_clusters(report: ClusterReport, where: object) -> None:
     ]
     print_table(("class", "object vectors", "rest vectors", "class prototypes", "context prototypes"), rows)
     click.echo(f"prototypes of {len(rows)} classes in {report.seconds:.1f} s: {where}")
+    print_notices(report.notices)
+
+
+def print_imported(report: ImportReport, where: object) -> None:
+    """Print how many prototypes every class has as a table."""
+    rows = [
+        (name, str(counts["class_prototypes"]), str(counts["context_prototypes"]))
+        for name, counts in report.classes.items()
+    ]
+    print_table(("class", "class prototypes", "context prototypes"), rows)
+    click.echo(f"imported prototypes of {len(rows)} classes: {where}")
     print_notices(report.notices)
 
 

@@ -21,7 +21,9 @@ class Profile:
         class_threshold: μ_f: an object centre with z > μ_f is a class prototype (Eq. 4); of the softmax filter alone.
         context_low: A rest centre is a context prototype where context_low < z < context_high; the same.
         context_high: μ_b, the upper end.
-        images_per_class: Number of images drawn with replacement for every class; 0 takes all, once.
+        images_per_class: Number of images drawn for every class; 0 takes all, once.
+        draw: How they are drawn: ``with`` replacement, as published, or ``without``; a class of fewer images then
+            has each once.
         restarts: Number of k-means starts; the one with the best objective is kept.
         iterations: Most k-means iterations of a start.
         filter: Which centres become prototypes, one of `FILTERS`, see `lpcam.prototypes.select`.
@@ -33,6 +35,7 @@ class Profile:
     context_low: float = 0.05
     context_high: float = 0.9
     images_per_class: int = 0
+    draw: str = "with"
     restarts: int = 1
     iterations: int = 100
     filter: str = "auto"
@@ -47,6 +50,7 @@ PROFILES = {
     "coco": Profile(k=20, tau=0.25, context_low=0.0, context_high=0.5, images_per_class=100),
 }
 DEFAULT_PROFILE = "voc"
+DRAWS = ("with", "without")
 
 
 def get_profile(name: str = DEFAULT_PROFILE, **changes: float | str) -> Profile:
@@ -70,6 +74,8 @@ def get_profile(name: str = DEFAULT_PROFILE, **changes: float | str) -> Profile:
 
 
 def _check(profile: Profile) -> None:
+    if profile.draw not in DRAWS:
+        raise unknown("draw", profile.draw, DRAWS)
     for field, least in (("k", 1), ("images_per_class", 0), ("restarts", 1), ("iterations", 1)):
         if getattr(profile, field) < least:
             raise LpcamError(f"{field} is {getattr(profile, field)}: choose {least} or more")

@@ -13,11 +13,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lpcam.errors import LpcamError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Progress = Callable[[str, int, int], None]
@@ -28,6 +30,13 @@ def silent(stage: str, done: int, total: int) -> None:
     """Report no progress; the default of every stage."""
 
 
+class DrawnMask(Protocol):
+    """A true mask that is no file but drawn when it is asked for; its text says in messages what it is."""
+
+    def draw(self) -> NDArray[np.uint8]:
+        """Return it in the photo's stored size: uint8 [H, W]."""
+
+
 @dataclass(frozen=True)
 class Photo:
     """One photo of a split: where it lies and what is known of it.
@@ -36,13 +45,14 @@ class Photo:
         name: As the data set spells it (``2007_000032``), without suffix.
         path: The image file.
         labels: Its image-level labels, sorted class indices.
-        mask: Its true segmentation mask (0 background, k+1 class k, 255 ignored), if there is one.
+        mask: Its true segmentation mask (0 background, k+1 class k, 255 ignored), if there is one: an image file or
+            a drawing. `lpcam.datasets.read_mask` reads both.
     """
 
     name: str
     path: Path
     labels: tuple[int, ...]
-    mask: Path | None = None
+    mask: Path | DrawnMask | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class DataSplit:
     """The photos of one split of a data set with their image-level labels.
 
     Attributes:
-        dataset: Kind of data set: ``voc``, ``folder`` or ``demo``.
+        dataset: Kind of data set: ``voc``, ``coco``, ``folder`` or ``demo``.
         split: Name of the list, such as ``train``.
         classes: Class names by index, without the background.
         photos: In the order of the list.

@@ -19,7 +19,7 @@ class DataSource:
     """A split of a data set, as ``--dataset --root --split --labels --classes --masks`` name it.
 
     Attributes:
-        dataset: ``voc``, ``folder`` or ``demo``.
+        dataset: ``voc``, ``coco``, ``folder`` or ``demo``.
         root: Folder of the data set.
         split: Name of the list, or the path of a list file.
         labels: File of image-level labels, if not the data set's own.

@@ -26,6 +26,7 @@ from lpcam.records import Failure, Photo
 SCHEMA = 2
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 CLASS_WEIGHTS = "class_weights.safetensors"
+MANIFEST = "manifest.json"
 REPAIR = "run 'lpcam extract-features' again to complete it"
 
 
@@ -46,6 +47,7 @@ class Description:
         scales: Scales of the CAM; the features are those of scale 1 without mirror.
         dtype: ``float16``, ``bfloat16`` or ``float32``.
         precision: Number format of the forward passes.
+        origin: ``imported`` where another tool extracted them.
     """
 
     classes: tuple[str, ...]
@@ -60,11 +62,13 @@ class Description:
     scales: tuple[float, ...]
     dtype: str
     precision: str = "float32"
+    origin: str = ""
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all of it and the store's schema."""
-        return hashlib.sha256(json.dumps([SCHEMA, asdict(self)], sort_keys=True).encode()).hexdigest()
+        values = {name: value for name, value in asdict(self).items() if name != "origin" or value}
+        return hashlib.sha256(json.dumps([SCHEMA, values], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,7 @@ def write_manifest(
     tensors = {"class_weights": class_weights.cpu().contiguous()}
     write_atomically(folder / CLASS_WEIGHTS, lambda partial: save_file(tensors, partial))
     write_json(
-        folder / "manifest.json",
+        folder / MANIFEST,
         {
             "schema": SCHEMA,
             "fingerprint": description.fingerprint,
@@ -254,12 +258,12 @@ def read_manifest(folder: Path) -> Manifest:
         LpcamError: it is missing (the store is not complete), damaged or of another version.
     """
     written = len(shard_files(folder))
-    if written and not (folder / "manifest.json").exists():
+    if written and not (folder / MANIFEST).exists():
         raise LpcamError(
             f"{folder} has {written} shards and no manifest yet: wait for the processes that still extract, or, "
             "if none is running, run 'lpcam extract-features' again to complete it"
         )
-    value = read_json(folder / "manifest.json", repair=REPAIR)
+    value = read_json(folder / MANIFEST, repair=REPAIR)
     if value.get("schema") != SCHEMA:
         raise LpcamError(
             f"{folder} has schema {value.get('schema')}, this version reads {SCHEMA}: "
@@ -298,7 +302,7 @@ def shard_files(folder: Path) -> list[Path]:
 
 def clear(folder: Path) -> None:
     """Remove a store's files, the manifest first."""
-    (folder / "manifest.json").unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     for path in shard_files(folder):
         path.unlink()
 

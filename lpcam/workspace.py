@@ -42,6 +42,11 @@ class Workspace:
         return self.root / "prototypes.safetensors"
 
     @property
+    def imported(self) -> Path:
+        """Where the classifier and the photos of imported prototypes come from."""
+        return self.root / "imported.json"
+
+    @property
     def failures(self) -> Path:
         """Photos that could not be processed, a JSON line each."""
         return self.root / "failures.jsonl"

@@ -24,8 +24,10 @@ def test_kinds_are_dispatched_with_all_options(voc_root: Path, tmp_path: Path) -
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    assert KINDS == ("demo", "folder", "voc")
-    with pytest.raises(LpcamError, match=r"unknown data set 'foldr': did you mean 'folder'\? choose from demo, fol"):
+    assert KINDS == ("coco", "demo", "folder", "voc")
+    with pytest.raises(
+        LpcamError, match=r"unknown data set 'foldr': did you mean 'folder'\? choose from coco, demo, fol"
+    ):
         open_split("foldr", tmp_path, "train")
 
 

@@ -23,6 +23,7 @@ def test_the_published_values():
         ({"restarts": 0}, "restarts is 0"),
         ({"images_per_class": -1}, "images_per_class is -1"),
         ({"context_low": 0.9}, "is not below"),
+        ({"draw": "witout"}, "unknown draw 'witout': did you mean 'without'"),
         ({"class_threshold": float("nan")}, "class_threshold"),
         ({"filter": "sofmax"}, "did you mean 'softmax'"),
     ],

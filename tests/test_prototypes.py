@@ -151,6 +151,16 @@ def test_the_file_says_what_made_it(tmp_path):
     assert made["classes"] == ["a", "b", "c"]
 
 
+def test_files_from_before_a_hyper_parameter_was_known_still_load(tmp_path):
+    sample().save(tmp_path / "p.safetensors")
+    with safe_open(tmp_path / "p.safetensors", framework="pt") as file:
+        made = json.loads(file.metadata()["lpcam"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del made["profile"]["draw"]
+    save_file(tensors, tmp_path / "old.safetensors", {"lpcam": json.dumps(made)})
+    assert Prototypes.load(tmp_path / "old.safetensors").provenance == sample().provenance
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "nan", "pickle"])
 def test_files_that_are_not_prototypes(tmp_path, damage):
     path = tmp_path / "p.safetensors"

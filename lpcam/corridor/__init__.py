@@ -10,6 +10,7 @@ from lpcam.corridor.clustering import ClusterReport, cluster
 from lpcam.corridor.conversion import convert
 from lpcam.corridor.extraction import extract_features
 from lpcam.corridor.generation import METHODS, generate
+from lpcam.corridor.importing import ImportReport, import_features, import_prototypes
 from lpcam.corridor.scoring import EvaluationReport, evaluate
 from lpcam.corridor.whole import RunReport, run
 
@@ -17,11 +18,14 @@ __all__ = [
     "METHODS",
     "ClusterReport",
     "EvaluationReport",
+    "ImportReport",
     "RunReport",
     "cluster",
     "convert",
     "evaluate",
     "extract_features",
     "generate",
+    "import_features",
+    "import_prototypes",
     "run",
 ]

@@ -190,7 +190,7 @@ def same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
 
 
 def draw(photos: Sequence[Entry], profile: Profile, seed: int, label: int) -> list[Entry]:
-    """Draw the profile's number of a class's photos with replacement, as the COCO code does; all of them when it is 0.
+    """Draw the profile's number of a class's photos, with replacement as the COCO code does or without; 0 takes all.
 
     Args:
         photos: Of the split.
@@ -202,7 +202,10 @@ def draw(photos: Sequence[Entry], profile: Profile, seed: int, label: int) -> li
     if profile.images_per_class == 0 or not own:
         return own
     generator = torch.Generator().manual_seed(derived_seed(seed, label, _DRAW))
-    drawn = torch.randint(len(own), (profile.images_per_class,), generator=generator)
+    if profile.draw == "with":
+        drawn = torch.randint(len(own), (profile.images_per_class,), generator=generator)
+    else:
+        drawn = torch.randperm(len(own), generator=generator)[: profile.images_per_class]
     return [own[index] for index in sorted(drawn.tolist())]
 
 

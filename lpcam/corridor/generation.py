@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from lpcam.backbones.classifier import Classifier
+from lpcam.corridor.basis import Basis, photos_of_basis, read_basis
 from lpcam.corridor.extraction import settled
 from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
@@ -29,8 +30,7 @@ from lpcam.refiners import DEFAULT_REFINER
 from lpcam.refiners.next_step import Origin
 from lpcam.refiners.parts import PartOptions
 from lpcam.refiners.writing import Writing, write_next_step
-from lpcam.sources import ClassifierSource, DataSource
-from lpcam.store import Description, read_manifest
+from lpcam.sources import DataSource
 from lpcam.views import check_scales
 from lpcam.workspace import Workspace, claim_seeds
 
@@ -89,22 +89,21 @@ def generate(
     if attention is not None and attention not in GUIDES:
         raise unknown("attention", attention, GUIDES)
     placement.refuse_overwrite(overwrite, out or workspace.root / "seeds")
-    manifest = read_manifest(workspace.features)
-    source = data or DataSource.from_json(manifest.sources["data"])
+    basis = read_basis(workspace)
+    source = data or photos_of_basis(workspace)
     photos = source.with_split(split).open()
-    _check_classes(photos, manifest.description.classes)
+    _check_classes(photos, basis.classes)
     names = tuple(dict.fromkeys(methods))
     execution = settled(execution, placement)
     here = runs_here(placement, execution.device)
     job = GenerationJob(
-        classifier=ClassifierSource.from_json(manifest.sources["classifier"]),
-        description=manifest.description,
+        basis=basis,
         prototypes=workspace.prototypes.resolve(),
         folders={name: _seed_folder(workspace, name, refiner, out, len(names)).resolve() for name in names},
         refiner=refiner,
         parts=parts,
         dataset=source.dataset,
-        scales=check_scales(scales or manifest.description.scales),
+        scales=check_scales(scales or basis.scales),
         execution=execution,
         attention=attention,
     )
@@ -148,8 +147,7 @@ class GenerationJob:
     """What another process needs to know to write seeds.
 
     Attributes:
-        classifier: Where the classifier comes from.
-        description: What the features are that the prototypes were made from.
+        basis: The classifier, and the features that the prototypes were made from.
         prototypes: The prototype file.
         folders: Of the seeds, by method.
         refiner: Family whose format is written.
@@ -160,8 +158,7 @@ class GenerationJob:
         attention: Put on the maps, if any.
     """
 
-    classifier: ClassifierSource
-    description: Description
+    basis: Basis
     prototypes: Path
     folders: dict[str, Path]
     refiner: str
@@ -199,11 +196,12 @@ class _Opened:
 
     def __init__(self, job: GenerationJob, device: str) -> None:
         self._job = job
-        net = job.classifier.load_again(len(job.description.classes), device, job.description.weights_sha256)
+        basis = job.basis
+        net = basis.classifier.load_again(len(basis.classes), device, basis.weights_sha256)
         if job.attention is not None:
             net.require_attention()
         self.forward = Forward(net, job.scales, precision=job.execution.precision, runtime=job.execution.runtime)
-        self.prototypes = _PrototypesOnce(job.prototypes, net, job.description.fingerprint)
+        self.prototypes = _PrototypesOnce(job.prototypes, net, basis.features)
         self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
 
     def run(self, photos: tuple[Photo, ...], tick: Tick) -> StageReport:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lpcam.corridor.basis import photos_of_basis
 from lpcam.corridor.generation import DEFAULT_METHOD
 from lpcam.datasets import read_mask
 from lpcam.errors import LpcamError, unknown
@@ -15,7 +16,6 @@ from lpcam.files import write_json
 from lpcam.records import DataSplit, Photo, Progress, silent
 from lpcam.refiners import DEFAULT_REFINER, Refiner, get_reader
 from lpcam.sources import DataSource
-from lpcam.store import read_manifest
 from lpcam.workspace import Workspace
 
 DEFAULT_THRESHOLDS = "0:1:.01"
@@ -94,7 +94,7 @@ def evaluate(
     folder = seeds or workspace.seeds(method, refiner)
     if not folder.is_dir():
         raise LpcamError(f"{folder} does not exist: run 'lpcam generate --method {method} --refiner {refiner}' first")
-    source = data or DataSource.from_json(read_manifest(workspace.features).sources["data"])
+    source = data or photos_of_basis(workspace)
     opened = source.with_split(split).open()
     names = ("background", *opened.classes)
     scored = _with_masks_and_seeds(opened, folder, reader)

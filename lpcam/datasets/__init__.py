@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from lpcam.datasets.coco import open_coco
 from lpcam.datasets.folder import open_folder
 from lpcam.datasets.photos import photo_size, read_mask, read_photo
 from lpcam.datasets.voc import open_voc
@@ -35,8 +36,8 @@ def open_split(
     """Open a split of a data set: its photos with their image-level labels; no photo is decoded.
 
     Args:
-        dataset: ``voc`` (`lpcam.datasets.voc.open_voc`), ``folder`` (`lpcam.datasets.folder.open_folder`)
-            or ``demo`` (`lpcam.datasets.demo.open_demo`).
+        dataset: ``voc`` (`lpcam.datasets.voc.open_voc`), ``coco`` (`lpcam.datasets.coco.open_coco`), ``folder``
+            (`lpcam.datasets.folder.open_folder`) or ``demo`` (`lpcam.datasets.demo.open_demo`).
         root: The data set's folder.
         split: The name of a list of photos, such as ``train``, or the path of one.
         labels: A CSV ``name,classes`` or ``cls_labels.npy``, in place of the data set's own labels.
@@ -57,7 +58,7 @@ def _open_demo(root: Path, split: str, *, labels: Path | None, classes: Path | N
     return open_demo(root, split, labels=labels, classes=classes, masks=masks)
 
 
-_OPENERS: dict[str, Opener] = {"demo": _open_demo, "folder": open_folder, "voc": open_voc}
+_OPENERS: dict[str, Opener] = {"coco": open_coco, "demo": _open_demo, "folder": open_folder, "voc": open_voc}
 
 KINDS = tuple(_OPENERS)
 """The kinds of data sets that `open_split` knows."""

@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from lpcam.datasets.lists import read_lines
+from lpcam.datasets.lists import Spellings, plain_spellings, read_lines
 from lpcam.datasets.photos import mask_labels
 from lpcam.errors import LpcamError, unknown
 from lpcam.pickles import load_dictionary
@@ -44,37 +44,50 @@ def read_classes(path: Path) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def read_labels(path: Path, photos: Mapping[str, Path], classes: Sequence[str]) -> Labels:
+def read_labels(
+    path: Path, photos: Mapping[str, Path], classes: Sequence[str], spellings: Spellings = plain_spellings
+) -> Labels:
     """Read the labels of some photos from a file of labels.
 
     Args:
-        path: A CSV with the columns ``name,classes``, the classes joined by ``;``, each a name or a 0-based index;
-            or a ``.npy`` file with a pickled dictionary of 0/1 vectors [K], whose keys are names or, as
-            in IRN-style repositories, names read as integers (2007000063 for ``2007_000063``).
+        path: A CSV with the columns ``name,classes``, the classes joined by ``;``, each a name or a 0-based index
+            (the header may be missing, or say ``image``, ``file``, ``class`` or ``labels``); or a ``.npy``
+            file with a pickled dictionary of 0/1 vectors [K], whose keys are names or, as in IRN-style repositories,
+            names read as integers (2007000063 for ``2007_000063``).
         photos: The photos by name; entries of others are passed over.
         classes: The K class names.
+        spellings: The ways in which the file may spell a photo.
 
     Raises:
         LpcamError: the file cannot be read, lacks a photo or has labels that are none of the classes.
     """
-    readers: dict[str, Callable[[Path, Mapping[str, Path], Sequence[str]], Labels]] = {
+    readers: dict[str, Callable[[Path, Mapping[str, tuple[str, ...]], Sequence[str]], Labels]] = {
         ".csv": _labels_from_csv,
         ".npy": _labels_from_npy,
     }
     if path.suffix.lower() not in readers:
         raise LpcamError(f"{path} is no file of labels: pass a .csv (name,classes) or a .npy (cls_labels.npy)")
-    return readers[path.suffix.lower()](path, photos, classes)
+    spelled = {name: tuple(spellings(name, photo)) for name, photo in photos.items()}
+    return readers[path.suffix.lower()](path, spelled, classes)
 
 
-def classes_of_csv(path: Path) -> tuple[str, ...]:
+def classes_of_csv(path: Path, photos: Mapping[str, Path], spellings: Spellings = plain_spellings) -> tuple[str, ...]:
     """Return the sorted class names that a CSV of labels uses.
+
+    Args:
+        path: The CSV.
+        photos: All that the CSV may speak of, by name.
+        spellings: The ways in which the CSV may spell a photo.
 
     Raises:
         LpcamError: the file is no such CSV, or gives classes as indices.
     """
     if path.suffix.lower() != ".csv":
         raise LpcamError(f"{path} has no class names: pass --classes FILE with a name a line")
-    names = sorted({word for words in _read_csv(path).values() for word in words})
+    known = {spelling for name, photo in photos.items() for spelling in spellings(name, photo)}
+    names = sorted({word for words in _read_csv(path, known).values() for word in words})
+    for name in names:
+        _check_joint(name, names, path)
     if not names or any(_is_index(name) for name in names):
         raise LpcamError(f"{path} gives no names for its classes: pass --classes FILE with a name a line")
     return tuple(names)
@@ -114,43 +127,84 @@ def labels_from_masks(masks: Mapping[str, Path], names: Collection[str], classes
 # ---------------------------------------------------------------------------------------------- CSV
 
 
-def _labels_from_csv(path: Path, photos: Mapping[str, Path], classes: Sequence[str]) -> Labels:
-    rows = _read_csv(path)
-    words = {name: rows.get(name, rows.get(photo.name)) for name, photo in photos.items()}
-    found = {name: entry for name, entry in words.items() if entry is not None}
-    _require_all(found, photos, path)
-    return {name: _class_indices(entry, classes, path, name) for name, entry in found.items()}
+def _labels_from_csv(path: Path, photos: Mapping[str, tuple[str, ...]], classes: Sequence[str]) -> Labels:
+    rows = _read_csv(path, {spelling for spellings in photos.values() for spelling in spellings}, classes)
+    written = {name: [spelling for spelling in spellings if spelling in rows] for name, spellings in photos.items()}
+    for spellings in written.values():
+        if len(spellings) > 1:
+            raise LpcamError(f"{path} has one photo as '{spellings[0]}' and as '{spellings[1]}': remove one line")
+    _require_all([name for name, spellings in written.items() if spellings], photos, path)
+    return {name: _class_indices(rows[spellings[0]], classes, path, name) for name, spellings in written.items()}
 
 
-def _read_csv(path: Path) -> dict[str, tuple[str, ...]]:
-    """Return the words of the column ``classes`` by the column ``name``."""
+def _read_csv(path: Path, known: Collection[str], classes: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the words of the column ``classes`` by the column ``name``.
+
+    Args:
+        path: The CSV.
+        known: Names of photos, by which a first line is seen to be no header.
+        classes: Names of classes, for the same.
+    """
+    lines = _csv_lines(path)
+    first = 1 if _has_header(lines, path, known, classes) else 0
     rows: dict[str, tuple[str, ...]] = {}
+    numbers: dict[str, int] = {}
+    for number, cells in lines[first:]:
+        name, words = _csv_entry(cells, f"{path}, line {number}")
+        if name in rows:
+            raise LpcamError(
+                f"{path}, line {number}: '{name}' again, after line {numbers[name]}: remove one of its lines, "
+                "or join their classes by ';'"
+            )
+        rows[name], numbers[name] = words, number
+    return rows
+
+
+def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the cells of every line that is not empty, with its number."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            _check_csv_header(next(reader, []), path)
-            for row in reader:
-                if row:
-                    name, words = _csv_entry(row, f"{path}, line {reader.line_num}")
-                    if name in rows:
-                        raise LpcamError(f"{path}, line {reader.line_num}: '{name}' again: remove one of its lines")
-                    rows[name] = words
+            return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except FileNotFoundError:
         raise LpcamError(f"{path} does not exist: check the path of the labels") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LpcamError(f"cannot read {path} ({error}): expected a UTF-8 CSV with name,classes") from error
-    return rows
 
 
-def _check_csv_header(row: Sequence[str], path: Path) -> None:
-    if [cell.strip().lower() for cell in row] != ["name", "classes"]:
-        raise LpcamError(f"{path} does not begin with the line 'name,classes': add it above the first photo")
+def _has_header(
+    lines: Sequence[tuple[int, list[str]]], path: Path, known: Collection[str], classes: Collection[str]
+) -> bool:
+    cells = lines[0][1] if lines else []
+    if len(cells) == 2:
+        name, words = _csv_entry(cells, f"{path}, line 1")
+        if name in known:
+            return False
+        if name.lower() in _NAME_COLUMN and cells[1].strip().lower() in _CLASSES_COLUMN:
+            return True
+        if words and all(word in classes or _is_index(word) for word in words):
+            return False
+    raise LpcamError(
+        f"{path} does not begin with the line 'name,classes', nor with the line of a photo: add it above the photos"
+    )
+
+
+_NAME_COLUMN = {"name", "image", "image_id", "image_name", "file", "filename", "file_name", "photo"}
+_CLASSES_COLUMN = {"classes", "class", "labels", "label"}
 
 
 def _csv_entry(row: Sequence[str], where: str) -> tuple[str, tuple[str, ...]]:
     if len(row) != 2:
         raise LpcamError(f"{where}: {len(row)} columns instead of name,classes: join the classes by ';'")
-    return row[0].strip(), tuple(word.strip() for word in row[1].split(";") if word.strip())
+    name = row[0].strip().replace("\\", "/").removeprefix("./")
+    return name, tuple(word.strip() for word in row[1].split(";") if word.strip())
+
+
+def _check_joint(name: str, names: Collection[str], path: Path) -> None:
+    """Refuse a class name that is other class names joined by another mark than ``;``."""
+    parts = [part.strip() for part in re.split(r"[,|]", name)]
+    if len(parts) > 1 and all(part in names for part in parts):
+        raise LpcamError(f"{path} has the classes '{name}' in one, and each of them alone: join classes by ';'")
 
 
 def _class_indices(words: Iterable[str], classes: Sequence[str], path: Path, name: str) -> tuple[int, ...]:
@@ -183,9 +237,9 @@ def _check_index(index: int, classes: Sequence[str], path: Path, name: str) -> N
 # ---------------------------------------------------------------------------------------------- npy
 
 
-def _labels_from_npy(path: Path, photos: Mapping[str, Path], classes: Sequence[str]) -> Labels:
+def _labels_from_npy(path: Path, photos: Mapping[str, tuple[str, ...]], classes: Sequence[str]) -> Labels:
     table = load_dictionary(path)
-    keys = {name: _key_of(name, table) for name in photos}
+    keys = {name: _key_of(spellings, table) for name, spellings in photos.items()}
     found = {name: key for name, key in keys.items() if key is not None}
     _require_all(found, photos, path)
     if len(set(found.values())) < len(found):
@@ -193,14 +247,15 @@ def _labels_from_npy(path: Path, photos: Mapping[str, Path], classes: Sequence[s
     return {name: _labels_of_vector(table[key], classes, path, name) for name, key in found.items()}
 
 
-def _key_of(name: str, table: Mapping[Any, Any]) -> str | int | None:
+def _key_of(spellings: Sequence[str], table: Mapping[Any, Any]) -> str | int | None:
     """Return the key of a photo: its name, or its digits as an integer."""
-    if name in table:
-        return name
-    digits = name.replace("_", "")
-    if digits.isascii() and digits.isdecimal() and int(digits) in table:
-        return int(digits)
-    return None
+    numbers = [digits for digits in (name.replace("_", "") for name in spellings) if _is_number(digits)]
+    keys: tuple[str | int, ...] = (*spellings, *map(int, numbers))
+    return next((key for key in keys if key in table), None)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal()
 
 
 def _labels_of_vector(vector: object, classes: Sequence[str], path: Path, name: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lpcam.errors import LpcamError, unknown
@@ -13,7 +13,15 @@ from lpcam.errors import LpcamError, unknown
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 MASK_SUFFIXES = frozenset({".png"})
 
+Spellings = Callable[[str, Path], Iterable[str]]
+"""``spellings(name, path)`` returns the ways in which lists and tables may spell a photo, its name first."""
+
 _IRN_LINE = re.compile(r"/?JPEGImages/([^/\s]+)\.\w+(\s+\S+)?")
+
+
+def plain_spellings(name: str, path: Path) -> tuple[str, ...]:
+    """Return the name of a photo without and with the suffix of its file."""
+    return name, path.name
 
 
 def check_root(root: Path) -> None:
@@ -26,11 +34,15 @@ def check_root(root: Path) -> None:
         raise LpcamError(f"folder {root} does not exist: pass the data set's folder as --root")
 
 
-def read_list(path: Path) -> tuple[str, ...]:
+def read_list(path: Path, *, paths: bool = False) -> tuple[str, ...]:
     """Read a split's list: a name a line, in order.
 
     Lines are names (``2007_000032``) or, as IRN writes them, the paths of photo and mask
     (``/JPEGImages/2007_000032.jpg /SegmentationClass/2007_000032.png``), of which the photo's name is taken.
+
+    Args:
+        path: The list.
+        paths: Names may have folders before them (``a/b.jpg``); they are only looked up, never opened.
 
     Raises:
         LpcamError: the file is missing, empty, no UTF-8 text, repeats a name or has one that is no file
@@ -42,7 +54,8 @@ def read_list(path: Path) -> tuple[str, ...]:
         name = irn[1] if irn else line
         if not name:
             continue
-        check_name(name, f"{path}, line {number}")
+        name = name.replace("\\", "/").removeprefix("./") if paths else name
+        check_name(name.replace("/", "") if paths else name, f"{path}, line {number}")
         if name in names:
             raise LpcamError(f"{path} has '{name}' twice (lines {names[name]} and {number}): remove one")
         names[name] = number
@@ -134,19 +147,23 @@ def files_by_name(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
     return files
 
 
-def photos_of(names: Sequence[str], files: Mapping[str, Path], source: Path) -> dict[str, Path]:
-    """Return the photo of every name of a list, by the name without suffix.
+def photos_of(
+    names: Sequence[str], files: Mapping[str, Path], source: Path, spellings: Spellings = plain_spellings
+) -> dict[str, Path]:
+    """Return the photo of every name of a list, by the photo's own name.
 
     Args:
-        names: As the list has them: with or without the suffix, or as the integers IRN makes of them (2007000032 for
+        names: As the list has them: as one of the spellings, or as the integers IRN makes of names (2007000032 for
             ``2007_000032``), where no photo is called so.
-        files: The photos by their names without suffix.
+        files: The photos by their own names.
         source: The list, for the message.
+        spellings: The ways in which the list may spell a photo.
 
     Raises:
         LpcamError: a name has no photo.
     """
-    others = {**_by_number(files), **{path.name: name for name, path in files.items()}}
+    by_spelling = {spelling: name for name, path in files.items() for spelling in spellings(name, path)}
+    others = {**_by_number(files), **by_spelling}
     known = [name if name in files else others.get(name) for name in names]
     absent = [name for name, match in zip(names, known, strict=True) if match is None]
     if absent:
@@ -156,7 +173,7 @@ def photos_of(names: Sequence[str], files: Mapping[str, Path], source: Path) -> 
         )
     photos = {name: files[name] for name in known if name is not None}
     if len(photos) < len(names):
-        raise LpcamError(f"{source} lists a photo twice, spelt in two ways: remove one")
+        raise LpcamError(f"{source} lists a photo twice, spelled in two ways: remove one")
     return photos
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from lpcam.errors import LpcamError
-from lpcam.records import Photo
+from lpcam.records import DrawnMask, Photo
 
 MAX_PIXELS = 1024**3 // 12
 """The most pixels a photo may have, 89 million: where Pillow begins to warn of decompression bombs."""
@@ -71,7 +71,7 @@ def read_mask(photo: Photo, num_classes: int | None = None) -> NDArray[np.uint8]
 
     Args:
         photo: A photo with a mask: a palette or 8-bit grey image whose values are 0 background, k+1
-            class k, 255 ignored. A palette's indices count, not its colours.
+            class k, 255 ignored, or a drawing of these. A palette's indices count, not its colours.
         num_classes: K; when given, values from K+1 to 254 are refused.
 
     Returns:
@@ -84,8 +84,7 @@ def read_mask(photo: Photo, num_classes: int | None = None) -> NDArray[np.uint8]
     if photo.mask is None:
         raise LpcamError(f"photo {photo.name} has no mask: evaluate a split whose photos have masks")
     orientation, stored = _geometry(photo.path)
-    with _opened(photo.mask) as image:
-        indices = _indices(image, photo.mask)
+    indices = _read_indices(photo.mask)
     if indices.size == stored:
         indices = _turned(indices, orientation)
     elif indices.size != _upright_size(orientation, stored):
@@ -109,9 +108,15 @@ def mask_labels(path: Path, num_classes: int) -> tuple[int, ...]:
     Raises:
         LpcamError: as `read_mask`.
     """
-    with _opened(path) as image:
-        values = np.array(_indices(image, path), dtype=np.uint8)
+    values = np.array(_read_indices(path), dtype=np.uint8)
     return tuple(value - 1 for value in _check_values(values, num_classes, path))
+
+
+def _read_indices(mask: Path | DrawnMask) -> Image.Image:
+    if not isinstance(mask, Path):
+        return Image.fromarray(mask.draw())
+    with _opened(mask) as image:
+        return _indices(image, mask)
 
 
 @contextmanager
@@ -192,7 +197,7 @@ def _indices(image: Image.Image, path: Path) -> Image.Image:
     return Image.fromarray(np.asarray(image).astype(np.uint8))  # forgets the palette; mode 1 becomes 0 and 1
 
 
-def _check_values(values: NDArray[np.uint8], num_classes: int, path: Path) -> list[int]:
+def _check_values(values: NDArray[np.uint8], num_classes: int, path: Path | DrawnMask) -> list[int]:
     """Return the classes (1..K) among a mask's values; refuse other values."""
     seen = np.flatnonzero(np.bincount(values.reshape(-1), minlength=256)).tolist()
     classes = [value for value in seen if value not in (0, IGNORED)]

@@ -14,7 +14,17 @@ from click.testing import CliRunner, Result
 from lpcam_cli.main import main
 from PIL import Image
 
-COMMANDS = ("extract-features", "cluster", "generate", "evaluate", "convert", "run", "demo")
+COMMANDS = (
+    "extract-features",
+    "cluster",
+    "generate",
+    "evaluate",
+    "convert",
+    "run",
+    "import-prototypes",
+    "import-features",
+    "demo",
+)
 
 
 def lpcam(*arguments: object) -> Result:

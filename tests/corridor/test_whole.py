@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from lpcam import corridor
+from lpcam.corridor import clustering
 from lpcam.errors import LpcamError
 from lpcam.profiles import get_profile
 from lpcam.prototypes import Prototypes
-from lpcam.records import Execution
+from lpcam.records import Execution, Photo
 from lpcam.store import FeatureStore
 from lpcam.workspace import Workspace
 
@@ -260,6 +261,23 @@ def test_the_filter_follows_the_features_and_is_written_down(tmp_path, data, cla
     asked = corridor.cluster(workspace, profile=replace(PROFILE, filter="softmax"), overwrite=True)
     assert (asked.filter, recorded()) == ("softmax", "softmax")
     assert not any("filtered by" in notice for notice in asked.notices)
+
+
+def test_drawing_without_replacement_takes_each_image_at_most_once(tmp_path, data, classifier):
+    workspace = Workspace(tmp_path / "w")
+    corridor.extract_features(workspace, data, classifier, scales=SCALES)
+    without = replace(PROFILE, images_per_class=40, draw="without")
+    drawn = corridor.cluster(workspace, profile=without)
+    kept = Prototypes.load(workspace.prototypes).centres
+    everything = corridor.cluster(workspace, profile=PROFILE, overwrite=True)
+    assert drawn.classes == everything.classes
+    assert torch.equal(kept[0].vectors, Prototypes.load(workspace.prototypes).centres[0].vectors)
+    photos = [Photo(f"{index:02}", tmp_path, (1, 2)) for index in range(50)]
+    for count in (1, 20, 49):
+        some = clustering.draw(photos, replace(without, images_per_class=count), seed=0, label=1)
+        assert len({photo.name for photo in some}) == count
+        assert some == sorted(some, key=lambda photo: photo.name)
+    assert some != clustering.draw(photos, replace(without, images_per_class=49), seed=0, label=2)
 
 
 def test_classes_without_object_vectors_are_reported(tmp_path, data, classifier):

@@ -78,6 +78,33 @@ def test_labels_from_masks_need_classes_and_are_said(root: Path, tmp_path: Path)
     assert "taken from the masks" in split.notices[0]
 
 
+@pytest.mark.parametrize("spelled", ["a__b", "a/b", "a/b.jpg", r"a\b.jpg", "./a/b.jpg", "photos/a/b.jpg"])
+def test_photos_in_folders_of_the_folder(tmp_path: Path, spelled: str) -> None:
+    root = tmp_path / "photos"
+    for path in ("a/b.jpg", "b.jpg", ".hidden/c.jpg"):
+        save_photo(root / path)
+    save_mask(root / "masks" / "a" / "b.png", [1])
+    save_mask(root / "masks" / "b.png", [1])
+    (tmp_path / "l.csv").write_text(f"{spelled},yak\r\nb.jpg,\r\n")
+    for split in ("all", "few"):
+        found = open_folder(root, split, labels=tmp_path / "l.csv")
+        assert found.photos == (
+            Photo("a__b", root / "a" / "b.jpg", (0,), root / "masks" / "a" / "b.png"),
+            Photo("b", root / "b.jpg", (), root / "masks" / "b.png"),
+        )
+        (root / "few.txt").write_text(f"{spelled}\nb\n")
+    flat = tmp_path / "flat"
+    save_mask(flat / "a__b.png", [1])
+    assert open_folder(root, labels=tmp_path / "l.csv", masks=flat).photos[0].mask == flat / "a__b.png"
+
+
+def test_two_photos_of_one_flat_name(tmp_path: Path) -> None:
+    save_photo(tmp_path / "p" / "a" / "b.jpg")
+    save_photo(tmp_path / "p" / "a__b.jpg")
+    with pytest.raises(LpcamError, match="names must be unique"):
+        open_folder(tmp_path / "p")
+
+
 def test_folders_and_photos_that_are_missing_are_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(LpcamError, match="does not exist: pass the data set's folder"):
         open_folder(tmp_path / "nowhere")

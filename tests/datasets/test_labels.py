@@ -60,12 +60,34 @@ def test_bad_class_files_are_refused(tmp_path: Path, text: str, reason: str) -> 
 
 
 def test_class_names_of_a_csv_are_sorted(tmp_path: Path) -> None:
-    assert classes_of_csv(written(tmp_path, "name,classes\na,dog;cat\nb,\nc,cow;dog\n")) == CLASSES
+    assert classes_of_csv(written(tmp_path, "name,classes\na,dog;cat\nb,\nc,cow;dog\n"), {}) == CLASSES
     for text in ("name,classes\na,dog;3\n", "name,classes\na,\n"):
         with pytest.raises(LpcamError, match="gives no names for its classes: pass --classes FILE"):
-            classes_of_csv(written(tmp_path, text))
+            classes_of_csv(written(tmp_path, text), {})
     with pytest.raises(LpcamError, match=r"l\.npy has no class names: pass --classes FILE"):
-        classes_of_csv(tmp_path / "l.npy")
+        classes_of_csv(tmp_path / "l.npy", {})
+
+
+def test_a_first_line_is_a_header_or_a_photo_and_never_a_class_by_mistake(tmp_path: Path) -> None:
+    for header in ("Image,Labels\n", "file_name,class\r\n", ""):
+        path = written(tmp_path, f"{header}a.jpg,dog;cat\nb.jpg,cow\n")
+        assert classes_of_csv(path, photos("a", "b")) == CLASSES
+        assert read_labels(path, photos("b"), CLASSES) == {"b": (1,)}
+    with pytest.raises(LpcamError, match="does not begin with the line 'name,classes'"):
+        classes_of_csv(written(tmp_path, "Foto,Klassen\na,dog\n"), photos("a"))
+    path = written(tmp_path, "name,classes\nimage,cat\n")
+    assert read_labels(path, photos("image"), CLASSES) == {"image": (0,)}
+    path = written(tmp_path, "name,class\nb,cow\n")
+    assert read_labels(path, photos("name", "b"), ("class", "cow")) == {"name": (0,), "b": (1,)}
+
+
+def test_classes_joined_by_another_mark_are_no_class(tmp_path: Path) -> None:
+    for joined in ('"dog,cat"', "dog|cat"):
+        path = written(tmp_path, f"name,classes\na,{joined}\nb,dog\nc,cat\n")
+        with pytest.raises(LpcamError, match="in one, and each of them alone: join classes by ';'"):
+            classes_of_csv(path, photos("a", "b", "c"))
+    path = written(tmp_path, 'name,classes\na,"tench, Tinca tinca"\n')
+    assert classes_of_csv(path, photos("a")) == ("tench, Tinca tinca",)
 
 
 # ------------------------------------------------------------------------------------------------ CSV
@@ -103,12 +125,15 @@ def test_csv_round_trip(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a,cat\n", "does not begin with the line 'name,classes': add it"),
+        ("z,yes\n", "does not begin with the line 'name,classes', nor with the line of a photo: add it"),
+        ("nmae,classes\na,cat\n", "does not begin with"),
+        ("name,classes\na,cat\n./a,dog\n", "line 3: 'a' again, after line 2: remove one"),
+        ("name,classes\na,cat\na.jpg,dog\n", "has one photo as 'a' and as 'a.jpg': remove one line"),
         ("", "does not begin with"),
         ("name;classes\na;cat\n", "does not begin with"),
         ("name,classes\na,cat,dog\n", "line 2: 3 columns instead of name,classes: join the classes by ';'"),
         ("name,classes\na\n", "line 2: 1 columns"),
-        ("name,classes\na,cat\nb,dog\na,dog\n", "line 4: 'a' again: remove one"),
+        ("name,classes\na,cat\nb,dog\na,dog\n", "line 4: 'a' again, after line 2: remove one"),
         ("name,classes\na,catt\n", "photo a: unknown class 'catt': did you mean 'cat'. choose from cat, cow, dog"),
         ("name,classes\na,3\n", r"photo a: class 3 is outside 0\.\.2: correct the label or name all classes"),
         ("name,classes\na,-1\n", "unknown class '-1'"),
