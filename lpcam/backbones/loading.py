@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from lpcam.backbones import checkpoints, torchvision_nets
 from lpcam.backbones.checkpoints import Tensors
 from lpcam.backbones.classifier import Blueprint, Builder, Classifier, stages_up_to
 from lpcam.backbones.dense import make_dense, output_shape
+from lpcam.backbones.trunk import Trunk
 from lpcam.errors import LpcamError, unknown
 
 _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" by its family
@@ -20,6 +22,7 @@ _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" 
     "torchvision": "lpcam.backbones.torchvision_nets",
 }
 _STRIDES = (8, 16, 32)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_classifier(
@@ -61,6 +64,33 @@ def load_classifier(
     return _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256), device)
 
 
+def load_trunk(
+    arch: str, weights: str | Path | None, *, stride: int | None = None, seed: int = 0, device: str = "cpu"
+) -> Trunk:
+    """Load an architecture without its head, to be trained.
+
+    Args:
+        arch: As `load_classifier` takes it.
+        weights: A checkpoint file with or without a head, ``imagenet``, or None for the architecture's own random
+            initial weights.
+        stride: Output stride, as in `load_classifier`.
+        seed: Of the initial weights; PyTorch's global generator is left as it was.
+        device: As torch names it.
+
+    Raises:
+        LpcamError: as `load_classifier`, heads aside.
+    """
+    blueprint = _blueprint(arch)
+    channels, stride = _with_stride(blueprint, blueprint.stages[-1], stride)
+    if weights is None:
+        _fill(blueprint.network, _initial_tensors(arch, blueprint, seed))
+    else:
+        source, tensors = _canonical_tensors(blueprint, weights)
+        trunk = _without_head(blueprint, tensors)
+        _fill(blueprint.network, checkpoints.fit(trunk, _trunk_shapes(blueprint), source, arch))
+    return _on_device(Trunk(arch, blueprint, channels, stride), device)
+
+
 def known_architectures() -> list[str]:
     """Return every name ``load_classifier`` takes, sorted."""
     return sorted([*(name for name in _BUILDERS if name != "torchvision"), *torchvision_nets.names()])
@@ -70,11 +100,24 @@ def _blueprint(arch: str) -> Blueprint:
     known = known_architectures()
     if arch not in known:
         raise unknown("architecture", arch, known)
-    build: Builder = importlib.import_module(_BUILDERS[arch.partition("/")[0]]).build
+    build = _builder(arch)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # without initial weights, or the caller's seed
         blueprint = build(arch)
     blueprint.network.to("meta").eval()
     return blueprint
+
+
+def _builder(arch: str) -> Builder:
+    build: Builder = importlib.import_module(_BUILDERS[arch.partition("/")[0]]).build
+    return build
+
+
+def _initial_tensors(arch: str, blueprint: Blueprint, seed: int) -> Tensors:
+    """Return the weights that the architecture's own initialisers draw."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.manual_seed(seed)
+        state = _builder(arch)(arch).network.state_dict()
+    return {name: state[name] for name in _trunk_shapes(blueprint)}
 
 
 def _known_layer(blueprint: Blueprint, layer: str | None) -> str:
@@ -154,9 +197,9 @@ def _fill(network: nn.Module, trunk: Tensors) -> None:
     network.load_state_dict(state, assign=True)
 
 
-def _on_device(classifier: Classifier, device: str) -> Classifier:
+def _on_device(network: Network, device: str) -> Network:
     try:
-        return classifier.to(device)
+        return network.to(device)
     except (RuntimeError, AssertionError) as error:  # torch raises either, by build
         reason = str(error).partition("\n")[0]
         raise LpcamError(f"cannot use device '{device}' ({reason}): give --device cpu") from error

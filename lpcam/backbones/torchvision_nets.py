@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ Family = Callable[[nn.Module], tuple[tuple[str, ...], str]]
 def build(name: str) -> Blueprint:
     """Return the blueprint of ``torchvision/NAME``; ``name`` is one of ``names()``."""
     model = name.partition("/")[2]
-    with torch.device("cpu" if model.startswith("regnet_") else "meta"):  # RegNet computes with tensors
+    with torch.device("cpu") if model.startswith("regnet_") else nullcontext():  # RegNet computes with tensors
         network = models.get_model(model, weights=None, num_classes=1)
     stages, head = _family(model)(network)
     rename = _densenet_name if model.startswith("densenet") else same_name
