@@ -96,7 +96,7 @@ def data_options(*, required: bool) -> Callable[[Command], Command]:
 
 
 classifier_options = stacked(
-    click.option("--arch", required=True, help="resnet50 (IRN family), torchvision/NAME or demo."),
+    click.option("--arch", required=True, help="resnet50 (IRN family), torchvision/NAME, timm/NAME or demo."),
     click.option("--weights", type=str, required=True, help="Checkpoint file, or 'imagenet'."),
     click.option("--stride", type=int, help="Output stride: 8, 16 or 32. [default: 16]"),
     click.option("--layer", help="Feature layer. [default: the last before pooling]"),

@@ -264,7 +264,7 @@ def test_an_unknown_architecture_names_the_nearest(word, near):
         load_classifier(word, "nowhere.pth")
 
 
-@pytest.mark.parametrize("word", ["timm/resnet18", "torchvision/vit_b_16", "torchvision/", "torchvision", "", "demo/x"])
+@pytest.mark.parametrize("word", ["torchvision/googlenet", "torchvision/", "torchvision", "", "demo/x", "nobody/x"])
 def test_what_is_not_an_architecture_is_unknown(word):
     with pytest.raises(LpcamError, match="unknown architecture"):
         load_classifier(word, "nowhere.pth")

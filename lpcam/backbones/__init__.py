@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURES", "Classifier", "Trunk", "known_architectures", "load_classifier", "load_trunk"]
 
-ARCHITECTURES = ("demo", "resnet50", "torchvision/NAME")
-"""What ``--arch`` takes; ``known_architectures()`` lists every NAME."""
+ARCHITECTURES = ("demo", "resnet50", "timm/NAME", "torchvision/NAME")
+"""What ``--arch`` takes; ``known_architectures()`` lists every NAME of torchvision."""
 
 _HOMES = {
     "Classifier": "lpcam.backbones.classifier",

@@ -14,14 +14,15 @@ stages dense, choosing the layer, the checks) is the same for all of them:
         return Blueprint(Net(1), stages=("features.0", "features.1"), head="fc.weight", stride=2)
 
 Rules for a builder: the network is made of ordinary modules (it is built on torch's ``meta`` device, which takes
-no memory; only the parameters and buffers of the state dict are filled in later); the number of classes it is
+no memory; the parameters and buffers of the state dict are filled in later; a buffer that is in no state dict is
+computed ``with torch.device("cpu")``); the number of classes it is
 built with does not matter, because the class weights are read from the checkpoint and never put into the network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,13 @@ class Blueprint:
             beside it under the same prefix (its bias) is ignored.
         stride: Output stride in px when the user asks for none.
         rename: Takes a checkpoint's key to its canonical name; None where the key is to be ignored.
-        imagenet: Name of the torchvision model whose weights the word ``imagenet`` means, if any.
+        imagenet: Returns the weights that the word ``imagenet`` means, if there are any.
         minimum_side: A view needs at least so many px on each side.
+        mean: Pixel normalisation the network was trained with, see `Classifier`.
+        std: The same.
+        no_matrix: Why the network's own head is no matrix that multiplies its features, if so; class weights then
+            come from a file of their own.
+        constants: Buffers of the network that are in no state dict, by name; ``load_classifier`` fills this in.
     """
 
     network: nn.Module
@@ -57,8 +63,12 @@ class Blueprint:
     head: str
     stride: int = 16
     rename: Callable[[str], str | None] = same_name
-    imagenet: str | None = None
+    imagenet: Callable[[], dict[str, Tensor]] | None = None
     minimum_side: int = 32
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    no_matrix: str = ""
+    constants: dict[str, Tensor] = field(default_factory=dict)
 
 
 Builder = Callable[[str], Blueprint]
@@ -90,8 +100,6 @@ class Classifier(nn.Module):
     """
 
     class_weights: Tensor
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
 
     def __init__(
         self, arch: str, blueprint: Blueprint, layer: str, stride: int, class_weights: Tensor, sha256: str
@@ -101,6 +109,7 @@ class Classifier(nn.Module):
         self.layer = layer
         self.stride = stride
         self.minimum_side = blueprint.minimum_side
+        self.mean, self.std = blueprint.mean, blueprint.std
         self.sha256 = sha256
         self.num_classes, self.channels = class_weights.shape
         self.stages = nn.ModuleList(stages_up_to(blueprint, layer))

@@ -32,9 +32,9 @@ def make_dense(stages: Sequence[nn.Module], stride: int) -> None:
     >>> output_shape(stages)
     (4, 4)
     """
-    for module, input_stride in _downsamplings(stages):
-        if input_stride >= stride:
-            _remove_stride(module)
+    for module, shape in _downsamplings(stages):
+        if round(_PROBE / shape[3]) >= stride:
+            _remove_stride(module, shape)
 
 
 def output_shape(stages: Sequence[nn.Module]) -> tuple[int, int]:
@@ -50,12 +50,12 @@ def _probe(stages: Sequence[nn.Module]) -> Tensor:
     return grid
 
 
-def _downsamplings(stages: Sequence[nn.Module]) -> list[tuple[nn.Module, int]]:
-    """Return every strided convolution and pooling with the stride of the grid it takes in."""
-    found: list[tuple[nn.Module, int]] = []
+def _downsamplings(stages: Sequence[nn.Module]) -> list[tuple[nn.Module, torch.Size]]:
+    """Return every strided convolution and pooling with the shape of the grid it takes in."""
+    found: list[tuple[nn.Module, torch.Size]] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.append((module, round(_PROBE / inputs[0].shape[3])))
+        found.append((module, inputs[0].shape))
 
     strided = [module for stage in stages for module in stage.modules() if _is_strided(module)]
     hooks = [module.register_forward_pre_hook(note) for module in strided]
@@ -72,10 +72,10 @@ def _is_strided(module: nn.Module) -> bool:
     return isinstance(module, kinds) and _square(module.stride) > 1
 
 
-def _remove_stride(module: nn.Module) -> None:
+def _remove_stride(module: nn.Module, shape: torch.Size) -> None:
     options: Any = module
-    shrink = _square(options.kernel_size) - 1 - 2 * _square(options.padding)
     options.stride = (1, 1) if isinstance(module, nn.Conv2d) else 1
+    shrink = shape[3] - module(torch.empty(shape, device="meta")).shape[3]
     if shrink > 0:
         before, after = shrink // 2, shrink - shrink // 2
         module.register_forward_pre_hook(partial(_repeat_border, before, after))

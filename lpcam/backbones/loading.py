@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +20,10 @@ from lpcam.errors import LpcamError, unknown
 _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" by its family
     "demo": "lpcam.backbones.demo",
     "resnet50": "lpcam.backbones.resnet50",
+    "timm": "lpcam.backbones.timm_nets",
     "torchvision": "lpcam.backbones.torchvision_nets",
 }
+_FAMILIES = ("timm", "torchvision")
 _STRIDES = (8, 16, 32)
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -38,8 +41,8 @@ def load_classifier(
     """Load a pretrained classifier as (features, class weights).
 
     Args:
-        arch: ``resnet50`` (IRN family), ``torchvision/NAME`` or ``demo``.
-        weights: A checkpoint file, or ``imagenet`` for torchvision's own weights (downloaded once).
+        arch: ``resnet50`` (IRN family), ``torchvision/NAME``, ``timm/NAME`` or ``demo``.
+        weights: A checkpoint file, or ``imagenet`` for torchvision's or timm's own weights (downloaded once).
         num_classes: K, if it must be so; else the head says it.
         stride: Output stride 8, 16 or 32 px: the last stages are made dense (``lpcam.backbones.dense``). By
             default the architecture's own choice, 16 for all but ``demo``.
@@ -59,7 +62,7 @@ def load_classifier(
     trunk = checkpoints.fit(_without_head(blueprint, tensors), _trunk_shapes(blueprint), source, arch)
     matrix = checkpoints.read_head(head) if head else _own_head(blueprint, tensors, source)
     _require_fit(matrix, num_classes, channels, layer)
-    _fill(blueprint.network, trunk)
+    _fill(blueprint, trunk)
     sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix})
     return _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256), device)
 
@@ -83,28 +86,36 @@ def load_trunk(
     blueprint = _blueprint(arch)
     channels, stride = _with_stride(blueprint, blueprint.stages[-1], stride)
     if weights is None:
-        _fill(blueprint.network, _initial_tensors(arch, blueprint, seed))
+        _fill(blueprint, _initial_tensors(arch, blueprint, seed))
     else:
         source, tensors = _canonical_tensors(blueprint, weights)
         trunk = _without_head(blueprint, tensors)
-        _fill(blueprint.network, checkpoints.fit(trunk, _trunk_shapes(blueprint), source, arch))
+        _fill(blueprint, checkpoints.fit(trunk, _trunk_shapes(blueprint), source, arch))
     return _on_device(Trunk(arch, blueprint, channels, stride), device)
 
 
 def known_architectures() -> list[str]:
-    """Return every name ``load_classifier`` takes, sorted."""
-    return sorted([*(name for name in _BUILDERS if name != "torchvision"), *torchvision_nets.names()])
+    """Return every name ``load_classifier`` takes, sorted; timm's, a thousand and more, stand as ``timm/NAME``."""
+    whole = [name for name in _BUILDERS if name not in _FAMILIES]
+    return sorted([*whole, "timm/NAME", *torchvision_nets.names()])
 
 
 def _blueprint(arch: str) -> Blueprint:
-    known = known_architectures()
-    if arch not in known:
-        raise unknown("architecture", arch, known)
+    family, slash, _ = arch.partition("/")
+    if family not in _BUILDERS or bool(slash) != (family in _FAMILIES):
+        raise unknown("architecture", arch, known_architectures())
     build = _builder(arch)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # without initial weights, or the caller's seed
         blueprint = build(arch)
+    constants = _constants(blueprint.network)
     blueprint.network.to("meta").eval()
-    return blueprint
+    return replace(blueprint, constants=constants)
+
+
+def _constants(network: nn.Module) -> Tensors:
+    """Return the buffers that are in no state dict: the network computed them when it was built."""
+    saved = network.state_dict()
+    return {name: buffer for name, buffer in network.named_buffers() if name not in saved}
 
 
 def _builder(arch: str) -> Builder:
@@ -137,22 +148,25 @@ def _with_stride(blueprint: Blueprint, layer: str, stride: int | None) -> tuple[
     if stride is not None and stride > coarsest:
         raise LpcamError(f"layer '{layer}' has output stride {coarsest}, not {stride}: give --stride {coarsest}")
     make_dense(stages, stride or blueprint.stride)
-    return output_shape(stages)
+    channels, reached = output_shape(stages)
+    if stride is not None and stride != reached:
+        raise LpcamError(f"output stride {stride} is not possible here: give --stride {reached}, or leave it out")
+    return channels, reached
 
 
 def _canonical_tensors(blueprint: Blueprint, weights: str | Path) -> tuple[str, Tensors]:
     """Return where the weights come from, for messages, and the tensors by canonical name."""
     if str(weights) == "imagenet":
-        source, tensors = "imagenet", _imagenet_tensors(blueprint.imagenet)
+        source, tensors = "imagenet", _imagenet_tensors(blueprint)
     else:
         source, tensors = str(weights), checkpoints.read_checkpoint(Path(weights))
     return source, checkpoints.canonical(tensors, blueprint.rename, source)
 
 
-def _imagenet_tensors(model: str | None) -> Tensors:
-    if model is None:
+def _imagenet_tensors(blueprint: Blueprint) -> Tensors:
+    if blueprint.imagenet is None:
         raise LpcamError("this architecture has no ImageNet weights: give --weights a checkpoint file")
-    return torchvision_nets.imagenet_tensors(model)
+    return blueprint.imagenet()
 
 
 def _without_head(blueprint: Blueprint, tensors: Tensors) -> Tensors:
@@ -170,6 +184,11 @@ def _head_prefix(blueprint: Blueprint) -> str:
 
 
 def _own_head(blueprint: Blueprint, tensors: Tensors, source: str) -> Tensor:
+    if blueprint.no_matrix:
+        raise LpcamError(
+            f"the head of this architecture cannot weigh its features ({blueprint.no_matrix}): "
+            "give class weights for its features with --head FILE"
+        )
     if blueprint.head not in tensors:
         raise LpcamError(f"{source} has no class weights '{blueprint.head}': give them with --head FILE")
     return checkpoints.class_weights(tensors[blueprint.head], source)
@@ -188,13 +207,17 @@ def _require_fit(matrix: Tensor, num_classes: int | None, channels: int, layer: 
         )
 
 
-def _fill(network: nn.Module, trunk: Tensors) -> None:
+def _fill(blueprint: Blueprint, trunk: Tensors) -> None:
+    network = blueprint.network
     state = network.state_dict()  # keeps the version numbers some modules ask for
     for name in state:
         if name.endswith("num_batches_tracked"):
             state[name] = torch.zeros((), dtype=torch.long)
     state.update(trunk)
     network.load_state_dict(state, assign=True)
+    for name, buffer in blueprint.constants.items():
+        owner, _, attribute = name.rpartition(".")
+        network.get_submodule(owner).register_buffer(attribute, buffer, persistent=False)
 
 
 def _on_device(network: Network, device: str) -> Network:

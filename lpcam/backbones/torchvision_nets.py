@@ -27,26 +27,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchvision import models  # type: ignore[import-untyped]
 
 from lpcam.backbones.classifier import Blueprint, same_name
-from lpcam.errors import LpcamError
+from lpcam.errors import LpcamError, unknown
 
 Family = Callable[[nn.Module], tuple[tuple[str, ...], str]]
 """Prepares a network for dense use; returns its stages and the name of its class weights."""
 
 
 def build(name: str) -> Blueprint:
-    """Return the blueprint of ``torchvision/NAME``; ``name`` is one of ``names()``."""
+    """Return the blueprint of ``torchvision/NAME``.
+
+    Raises:
+        LpcamError: it is none of ``names()``.
+    """
+    if name not in names():
+        raise unknown("architecture", name, names())
     model = name.partition("/")[2]
     with torch.device("cpu") if model.startswith("regnet_") else nullcontext():  # RegNet computes with tensors
         network = models.get_model(model, weights=None, num_classes=1)
     stages, head = _family(model)(network)
     rename = _densenet_name if model.startswith("densenet") else same_name
-    return Blueprint(network, stages, head, rename=rename, imagenet=model)
+    return Blueprint(network, stages, head, rename=rename, imagenet=partial(imagenet_tensors, model))
 
 
 def names() -> list[str]:

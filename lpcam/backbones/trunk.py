@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lpcam.backbones.classifier import IMAGENET_MEAN, IMAGENET_STD, Blueprint
+from lpcam.backbones.classifier import Blueprint
+from lpcam.errors import LpcamError
 
 
 class Trunk(nn.Module):
@@ -25,8 +26,8 @@ class Trunk(nn.Module):
         self.arch = arch
         self.stride = stride
         self.channels = channels
-        self.mean: tuple[float, float, float] = IMAGENET_MEAN
-        self.std: tuple[float, float, float] = IMAGENET_STD
+        self.mean = blueprint.mean
+        self.std = blueprint.std
         self.minimum_side = blueprint.minimum_side
         self.stages = nn.ModuleList(blueprint.network.get_submodule(name) for name in blueprint.stages)
         self._blueprint = [blueprint]  # in a list: its network is no further module of this one
@@ -40,8 +41,8 @@ class Trunk(nn.Module):
     def checkpoint(self, class_weights: Tensor) -> dict[str, Tensor]:
         """Return the state dict of a whole classifier, as `lpcam.backbones.load_classifier` reads it.
 
-        The names are those of the architecture's own checkpoints. Where the network has a bias beside the class
-        weights it is written as zeros, so that the library the network comes from reads the file too.
+        The names are those of the architecture's own checkpoints, with a bias of zeros beside the class weights: the
+        library that the network comes from reads the file too.
 
         Args:
             class_weights: float [K, C].
@@ -53,25 +54,33 @@ class Trunk(nn.Module):
         prefix = blueprint.head.removesuffix("weight")
         state = blueprint.network.state_dict()
         tensors = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
-        if f"{prefix}bias" in state:
-            tensors[f"{prefix}bias"] = torch.zeros(len(class_weights))
-        tensors[blueprint.head] = class_weights
+        tensors |= {blueprint.head: class_weights, f"{prefix}bias": torch.zeros(len(class_weights))}
         return {
             file_name(blueprint, name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
 
+    def require_matrix_head(self) -> None:
+        """Raise where a head of class weights would not be read again.
+
+        Raises:
+            LpcamError: more than a matrix stands behind the features of this architecture.
+        """
+        problem = self._blueprint[0].no_matrix
+        if problem:
+            raise LpcamError(
+                f"a checkpoint of {self.arch} cannot hold class weights of its features ({problem}): "
+                "fit them alone with --freeze-backbone and --out head.safetensors"
+            )
+
 
 def file_name(blueprint: Blueprint, name: str) -> str:
-    """Return a name that ``blueprint.rename`` takes to the canonical ``name``: itself, or without what stands before.
+    """Return the shortest name that ``blueprint.rename`` takes to the canonical ``name``: itself less what leads it.
 
-    >>> blueprint = Blueprint(nn.Identity(), (), "fc.weight", rename=lambda key: f"trunk.{key}")
+    >>> blueprint = Blueprint(nn.Identity(), (), "fc.weight", rename=lambda key: f"trunk.{key.removeprefix('trunk.')}")
     >>> file_name(blueprint, "trunk.conv1.weight")
     'conv1.weight'
     """
-    shorter = name
-    while shorter:
-        if blueprint.rename(shorter) == name:
-            return shorter
-        shorter = shorter.partition(".")[2]
-    return name
+    parts = name.split(".")
+    shorter = (".".join(parts[first:]) for first in reversed(range(len(parts))))
+    return next((key for key in shorter if blueprint.rename(key) == name), name)

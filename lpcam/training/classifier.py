@@ -172,6 +172,7 @@ def train_classifier(
     device = resolve_device(device)
     split, val = data.open(), None if val_split is None else data.with_split(val_split).open()
     trunk = load_trunk(arch, weights, stride=stride, seed=seed, device=device)
+    trunk.require_matrix_head()
     run = _Run.of(split, val, trunk, recipe, seed, out)
     run.claim(overwrite)
     if run.is_finished():

@@ -165,6 +165,8 @@ def train_head(
         trunk, pooled, val = None, pooled_store(source, progress), None
     else:
         trunk = load_trunk(_named(arch), weights, stride=stride, device=resolve_device(device))
+        if out.suffix in (".pth", ".pt"):
+            trunk.require_matrix_head()
         pooled = pooled_photos(source.open(), trunk, workers, progress)
         val = pooled_photos(source.with_split(val_split).open(), trunk, workers, progress) if val_split else None
     pooling_seconds = time.perf_counter() - started
