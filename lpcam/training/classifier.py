@@ -144,7 +144,7 @@ def train_classifier(
 
     After every epoch, and every ten minutes within one, the state of the training is written beside ``out``; the same
     call goes on from it, to the same bytes as if it had not been interrupted (same machine, same number of threads,
-    on a CPU; ``workers`` change nothing). Beside a classifier that is finished, ``NAME.json`` says how it was made.
+    on a CPU; ``workers`` change nothing). Beside a classifier that is finished, ``OUT.json`` says how it was made.
 
     Args:
         data: Photos and image-level labels.
@@ -157,7 +157,7 @@ def train_classifier(
         seed: Of the head's (and, from scratch, all) first weights, the order of the photos, their crops, dropout.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         workers: Threads that read photos ahead.
-        overwrite: Replace the classifier or the unfinished training of another run.
+        overwrite: Begin anew, whatever is there.
         progress: Told after every step, stages ``train`` and ``validate``.
 
     Raises:
@@ -233,7 +233,7 @@ class _Run:
     @property
     def description(self) -> Path:
         """How the classifier was made; written last."""
-        return self.out.with_suffix(".json")
+        return self.out.with_name(f"{self.out.name}.json")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -246,23 +246,23 @@ class _Run:
         return self.steps_per_epoch * self.recipe.epochs
 
     def claim(self, overwrite: bool) -> None:
-        """Remove files of another run where that is wanted.
+        """Remove what is there where that is wanted.
 
         Raises:
-            LpcamError: they are there and it is not.
+            LpcamError: it is of another run, and not wanted.
         """
         sweep(self.out.parent)
-        if self.is_finished():
+        if overwrite:
+            for path in (self.out, self.unfinished, self.description):
+                path.unlink(missing_ok=True)
+        if self.is_finished() or (self.unfinished.exists() and self._is_mine()):
             return
-        resumable = self.unfinished.exists() and self._is_mine()
-        others = [path for path in (self.out, self.unfinished) if path.exists() and not resumable]
-        if others and not overwrite:
+        others = [path for path in (self.out, self.unfinished) if path.exists()]
+        if others:
             raise LpcamError(
                 f"{others[0]} belongs to a training with other photos, options or first weights: "
                 "add --overwrite to replace it, or choose another --out"
             )
-        for path in others:
-            path.unlink()
 
     def _is_mine(self) -> bool:
         try:
