@@ -49,7 +49,8 @@ def second_backbone() -> str:
         record = _load(path.stem)
         scales = ", ".join(f"{scale:g}" for scale in record["settings"]["photos"]["scales"])
         for split, found in record["results"]["splits"].items():
-            header.append(f"{split} ({found['images']} photos), scales {scales}")
+            learnt = "class weights" if "l2" in record["settings"]["recipe"] else "network"
+            header.append(f"{learnt} trained, {split} ({found['images']} photos), scales {scales}")
             rows.append({method: _miou(value) for method, value in found["methods"].items()})
     titles = {"cam": "CAM"} | {
         f"{method} {profile}": f"{title}, `{profile}` profile" for profile in _PROFILES for title, method in _ROWS[1:]

@@ -471,6 +471,9 @@ def test_second_backbone_takes_names_by_position_trains_and_measures(yardsticks,
     assert found["results"]["start"]["animals_named"]["dog"]["photos"] == 2
     assert found["results"]["training"]["steps"] == len(found["results"]["training"]["loss"]) * 2
     assert str(yardsticks) not in json.dumps(found["results"])
+    second_backbone.main([*map(str, options), "--no-held-out", "--frozen"])
+    frozen = json.loads((yardsticks / "second_backbone_frozen.json").read_text())
+    assert frozen["results"]["training"]["l2"] == frozen["settings"]["recipe"]["l2"] == 0.01
 
 
 def test_real_photos_counts_the_written_photos_apart(yardsticks):
