@@ -29,7 +29,7 @@ def test_from_imagenet_to_seeds(real_data, tmp_path):
     resumed = train_classifier(source, ARCH, tmp_path / "two/net.pth", **options)
     assert resumed.first_step == 2
     assert (tmp_path / "one/net.pth").read_bytes() == (tmp_path / "two/net.pth").read_bytes()
-    assert straight.loss[-1] < 0.6 * straight.loss[0]
+    assert straight.loss[-1] < 0.8 * straight.loss[0]
 
     photos = ("--dataset", "voc", "--root", data, "--split", tmp_path / "few.txt", "--labels", data / "labels.csv")
     network = ("--arch", ARCH, "--weights", tmp_path / "one/net.pth", "--scales", "1", "-w", tmp_path / "w")
