@@ -41,6 +41,7 @@ from lpcam.workspace import Workspace
 
 _FOLDS = 3  # purpose of a derived seed
 _ITERATIONS = 300
+_ROUGH_ITERATIONS = 60  # of a fit whose ranking of photos is all that is asked
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,9 @@ def pooled_photos(split: DataSplit, trunk: Trunk, workers: int = 2, progress: Pr
     return Pooled(features, label_matrix(split), split.classes, split.split, split.notices)
 
 
-def fit(features: Tensor, targets: Tensor, l2: float, start: Tensor | None = None) -> Tensor:
+def fit(
+    features: Tensor, targets: Tensor, l2: float, start: Tensor | None = None, iterations: int = _ITERATIONS
+) -> Tensor:
     """Return the class weights of the formula above.
 
     Args:
@@ -225,6 +228,7 @@ def fit(features: Tensor, targets: Tensor, l2: float, start: Tensor | None = Non
         targets: float [N, K], 0 or 1.
         l2: λ > 0.
         start: float [K, C] to begin from; changes how long it takes, not what comes out beyond rounding.
+        iterations: Of L-BFGS, at most.
 
     Returns:
         float32 [K, C].
@@ -235,7 +239,7 @@ def fit(features: Tensor, targets: Tensor, l2: float, start: Tensor | None = Non
     first = torch.zeros(labels.shape[1], inputs.shape[1]) if start is None else start
     matrix = (first.double() * scale).requires_grad_()
     solver = torch.optim.LBFGS(
-        [matrix], max_iter=_ITERATIONS, tolerance_grad=1e-7, history_size=20, line_search_fn="strong_wolfe"
+        [matrix], max_iter=iterations, tolerance_grad=1e-7, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def objective() -> Tensor:
@@ -277,7 +281,7 @@ def cross_validated(
         held_out = torch.arange(len(rows)) % recipe.folds == fold
         matrix = None
         for place, l2 in enumerate(candidates):  # from stiff to loose, each begins where the one before ended
-            matrix = fit(features[~held_out], targets[~held_out], l2, start=matrix)
+            matrix = fit(features[~held_out], targets[~held_out], l2, matrix, _ROUGH_ITERATIONS)
             logits[place, held_out] = features[held_out] @ matrix.T
     progress("fit", recipe.folds, recipe.folds)
     return {l2: mean_average_precision(scores, targets) or 0.0 for l2, scores in zip(candidates, logits, strict=True)}
