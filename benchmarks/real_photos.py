@@ -140,19 +140,20 @@ def real_data() -> Path:
     return folder / "data"
 
 
-def run(yardstick: Yardstick, settings: Settings, folder: Path) -> Findings:
+def run(yardstick: Yardstick, settings: Settings, folder: Path, classifier: ClassifierSource | None = None) -> Findings:
     """Score every method on every split.
 
     Args:
         yardstick: The photos.
         settings: What is run.
         folder: For workspace and lists.
+        classifier: By default the one beside the photos.
     """
     data, workspace = real_data(), Workspace(folder / "work")
     root = data / yardstick.folder
     sources = {split: source_of(root, split, settings.limit, folder) for split in settings.splits}
     train = sources[settings.splits[0]]
-    classifier = ClassifierSource(ARCH, data / "weights" / WEIGHTS, stride=16)
+    classifier = classifier or ClassifierSource(ARCH, data / "weights" / WEIGHTS, stride=16)
     extract_features(workspace, train, classifier, scales=settings.scales, execution=Execution("cpu"))
     net = classifier.load(len(train.open().classes), "cpu")
     methods, clusters = _methods(workspace, settings)
@@ -319,8 +320,18 @@ def settings_of(yardstick: Yardstick, arguments: argparse.Namespace) -> Settings
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Be the command line."""
-    options = parser(__doc__ or "")
+    options = options_of(__doc__ or "")
     options.add_argument("--yardstick", action="append", help=f"{' or '.join(YARDSTICKS)} (default both)")
+    arguments = options.parse_args(argv)
+    for name in arguments.yardstick or list(YARDSTICKS):
+        if name not in YARDSTICKS:
+            raise unknown("yardstick", name, YARDSTICKS)
+        _record(name, arguments)
+
+
+def options_of(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of a benchmark on real photos."""
+    options = parser(description)
     options.add_argument("--scales", default="", help="of the views, such as 1,.5,1.5 (default the published)")
     options.add_argument(
         "--held-out", action=argparse.BooleanOptionalAction, default=True, help="score held-out photos too"
@@ -328,11 +339,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument(
         "--folder", type=Path, default=None, help="keep features here, to continue (default temporary)"
     )
-    arguments = options.parse_args(argv)
-    for name in arguments.yardstick or list(YARDSTICKS):
-        if name not in YARDSTICKS:
-            raise unknown("yardstick", name, YARDSTICKS)
-        _record(name, arguments)
+    return options
 
 
 def _record(name: str, arguments: argparse.Namespace) -> None:
@@ -342,12 +349,14 @@ def _record(name: str, arguments: argparse.Namespace) -> None:
         folder = (arguments.folder or Path(temporary)) / name
         folder.mkdir(parents=True, exist_ok=True)
         findings = run(YARDSTICKS[name], settings, folder)
-    suffix = (
-        ""
-        if settings.scales == PUBLISHED_SCALES or arguments.dry_run
-        else "_scales_" + "_".join(f"{scale:g}" for scale in settings.scales)
-    )
-    conclude(name + suffix, before, settings, findings, arguments)
+    conclude(name + suffix_of(settings, arguments), before, settings, findings, arguments)
+
+
+def suffix_of(settings: Settings, arguments: argparse.Namespace) -> str:
+    """Return what a file's name says of scales that are not the published ones."""
+    if settings.scales == PUBLISHED_SCALES or arguments.dry_run:
+        return ""
+    return "_scales_" + "_".join(f"{scale:g}" for scale in settings.scales)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,15 @@ from benchmarks.record import RESULTS, ROOT
 README = ROOT / "README.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 METHODOLOGY = ROOT / "benchmarks" / "README.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY)
+TRAINING = ROOT / "docs" / "training.md"
+PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING)
 MAKE_BENCH = ("startup", "map_stage", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
 _BY_HAND = ("generate_dozen", "precision")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
 _HEADLINES = ("generate_dozen", "map_stage", "kmeans_speed", "memory")
+_PROFILES = ("voc", "coco")
 _ROWS = (("CAM", "cam"), ("class prototypes only", "class-prototypes"), ("LPCAM", "lpcam"))
 
 
@@ -35,11 +37,27 @@ def real_photos() -> str:
         f"{result['title']}, {split} ({result['splits'][split]['images']} photos)" for result, split in columns
     ]
     rows = [["CAM", *(_miou(result["splits"][split]["methods"]["cam"]) for result, split in columns)]]
-    for profile in ("voc", "coco"):
+    for profile in _PROFILES:
         for title, method in _ROWS[1:]:
             cells = [_miou(result["splits"][split]["methods"][f"{method} {profile}"]) for result, split in columns]
             rows.append([f"{title}, `{profile}` profile", *cells])
     return markdown(header, rows)
+
+
+def second_backbone() -> str:
+    """Return the table of mIoU on real photos of the classifier that `lpcam train-classifier` trained."""
+    rows, header = [], ["seed mIoU, %"]
+    for path in sorted(RESULTS.glob("second_backbone*.json")):
+        record = _load(path.stem)
+        scales = ", ".join(f"{scale:g}" for scale in record["settings"]["photos"]["scales"])
+        for split, found in record["results"]["splits"].items():
+            learnt = "class weights" if "l2" in record["settings"]["recipe"] else "network"
+            header.append(f"{learnt} trained, {split} ({found['images']} photos), scales {scales}")
+            rows.append({method: _miou(value) for method, value in found["methods"].items()})
+    titles = {"cam": "CAM"} | {
+        f"{method} {profile}": f"{title}, `{profile}` profile" for profile in _PROFILES for title, method in _ROWS[1:]
+    }
+    return markdown(header, [[title, *(column[method] for column in rows)] for method, title in titles.items()])
 
 
 def checks() -> str:
@@ -141,6 +159,7 @@ def machines() -> str:
 _PLACE = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[], str]] = {
     "real-photos": real_photos,
+    "second-backbone": second_backbone,
     "checks": checks,
     "all-checks": all_checks,
     "generate-speed": generate_speed,

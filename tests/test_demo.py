@@ -13,10 +13,10 @@ from lpcam import corridor
 from lpcam.datasets.demo_scenes import CLASSES
 from lpcam.demo import TITLES, run_demo
 from lpcam.errors import LpcamError
-from lpcam.training.classifier import Recipe
+from lpcam.training.demo import DemoRecipe
 from lpcam.workspace import Workspace
 
-QUICK = Recipe(epochs=2)
+QUICK = DemoRecipe(epochs=2)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lpcam.backbones.classifier import Classifier
-    from lpcam.backbones.loading import known_architectures, load_classifier
+    from lpcam.backbones.loading import known_architectures, load_classifier, load_trunk
+    from lpcam.backbones.trunk import Trunk
 
-__all__ = ["ARCHITECTURES", "Classifier", "known_architectures", "load_classifier"]
+__all__ = ["ARCHITECTURES", "Classifier", "Trunk", "known_architectures", "load_classifier", "load_trunk"]
 
 ARCHITECTURES = ("demo", "mctformer", "resnet38d", "resnet50", "timm/NAME", "torchvision/NAME")
 """What ``--arch`` takes; ``known_architectures()`` lists every NAME of torchvision."""
@@ -16,7 +17,9 @@ ARCHITECTURES = ("demo", "mctformer", "resnet38d", "resnet50", "timm/NAME", "tor
 _HOMES = {
     "Classifier": "lpcam.backbones.classifier",
     "known_architectures": "lpcam.backbones.loading",
+    "Trunk": "lpcam.backbones.trunk",
     "load_classifier": "lpcam.backbones.loading",
+    "load_trunk": "lpcam.backbones.loading",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from lpcam.backbones import checkpoints, torchvision_nets
 from lpcam.backbones.checkpoints import Tensors
 from lpcam.backbones.classifier import Blueprint, Builder, Classifier, Projection, stages_up_to
 from lpcam.backbones.dense import make_dense, output_shape
+from lpcam.backbones.trunk import Trunk
 from lpcam.errors import LpcamError, unknown
 
 _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" by its family
@@ -26,6 +28,7 @@ _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" 
 }
 _FAMILIES = ("timm", "torchvision")
 _STRIDES = (8, 16, 32)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_classifier(
@@ -74,6 +77,33 @@ def load_classifier(
     return _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256), device)
 
 
+def load_trunk(
+    arch: str, weights: str | Path | None, *, stride: int | None = None, seed: int = 0, device: str = "cpu"
+) -> Trunk:
+    """Load an architecture without its head, to be trained.
+
+    Args:
+        arch: As `load_classifier` takes it.
+        weights: A checkpoint file with or without a head, ``imagenet``, or None for the architecture's own random
+            initial weights.
+        stride: Output stride, as in `load_classifier`.
+        seed: Of the initial weights; PyTorch's global generator is left as it was.
+        device: As torch names it.
+
+    Raises:
+        LpcamError: as `load_classifier`, heads aside.
+    """
+    blueprint = _blueprint(arch)
+    channels, stride = _with_stride(blueprint, blueprint.stages[-1], stride)
+    if weights is None:
+        _fill(blueprint, _initial_tensors(arch, blueprint, seed))
+    else:
+        source, tensors = _canonical_tensors(blueprint, weights)
+        trunk = _without_head(blueprint, tensors)
+        _fill(blueprint, checkpoints.fit(trunk, _trunk_shapes(blueprint), source, arch))
+    return _on_device(Trunk(arch, blueprint, channels, stride), device)
+
+
 def known_architectures() -> list[str]:
     """Return every name ``load_classifier`` takes, sorted; timm's, a thousand and more, stand as ``timm/NAME``."""
     whole = [name for name in _BUILDERS if name not in _FAMILIES]
@@ -111,7 +141,7 @@ def _blueprint(arch: str) -> Blueprint:
     family, slash, _ = arch.partition("/")
     if family not in _BUILDERS or bool(slash) != (family in _FAMILIES):
         raise unknown("architecture", arch, known_architectures())
-    build: Builder = importlib.import_module(_BUILDERS[family]).build
+    build = _builder(arch)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # without initial weights, or the caller's seed
         blueprint = build(arch)
     constants = _constants(blueprint.network)
@@ -123,6 +153,19 @@ def _constants(network: nn.Module) -> Tensors:
     """Return the buffers that are in no state dict: the network computed them when it was built."""
     saved = network.state_dict()
     return {name: buffer for name, buffer in network.named_buffers() if name not in saved}
+
+
+def _builder(arch: str) -> Builder:
+    build: Builder = importlib.import_module(_BUILDERS[arch.partition("/")[0]]).build
+    return build
+
+
+def _initial_tensors(arch: str, blueprint: Blueprint, seed: int) -> Tensors:
+    """Return the weights that the architecture's own initialisers draw."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.manual_seed(seed)
+        state = _builder(arch)(arch).network.state_dict()
+    return {name: state[name] for name in _trunk_shapes(blueprint)}
 
 
 def _known_layer(blueprint: Blueprint, layer: str | None) -> str:
@@ -235,9 +278,9 @@ def _fill(blueprint: Blueprint, trunk: Tensors) -> None:
         network.get_submodule(owner).register_buffer(attribute, buffer, persistent=False)
 
 
-def _on_device(classifier: Classifier, device: str) -> Classifier:
+def _on_device(network: Network, device: str) -> Network:
     try:
-        return classifier.to(device)
+        return network.to(device)
     except (RuntimeError, AssertionError) as error:  # torch raises either, by build
         reason = str(error).partition("\n")[0]
         raise LpcamError(f"cannot use device '{device}' ({reason}): give --device cpu") from error

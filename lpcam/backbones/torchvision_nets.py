@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -56,7 +57,7 @@ def build(name: str) -> Blueprint:
     model = name.partition("/")[2]
     if model.startswith("vit_"):
         return _vit(model)
-    with torch.device("cpu" if model.startswith(_COMPUTING) else "meta"):
+    with torch.device("cpu") if model.startswith(_COMPUTING) else nullcontext():
         network = models.get_model(model, weights=None, num_classes=1)
     stages, head = _family(model)(network)
     rename = _densenet_name if model.startswith("densenet") else same_name
@@ -196,8 +197,7 @@ class _Tokens(nn.Module):
 
 
 def _vit(model: str) -> Blueprint:
-    with torch.device("meta"):
-        network = models.get_model(model, weights=None, num_classes=1)
+    network = models.get_model(model, weights=None, num_classes=1)
     trunk = PatchGrid(_Tokens(network), network.patch_size, prefix_tokens=1)
     return Blueprint(
         nn.ModuleDict({"trunk": trunk}),

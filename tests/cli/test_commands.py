@@ -23,6 +23,7 @@ COMMANDS = (
     "run",
     "import-prototypes",
     "import-features",
+    "train-classifier",
     "demo",
 )
 

@@ -1,4 +1,4 @@
-"""Training a classifier on image-level labels: seeded, without masks, into an ordinary checkpoint."""
+"""Training the demo's classifier on image-level labels: seeded, without masks, into an ordinary checkpoint."""
 
 from __future__ import annotations
 
@@ -16,17 +16,11 @@ from lpcam.backbones.classifier import Blueprint
 from lpcam.backbones.demo import build
 from lpcam.errors import LpcamError
 from lpcam.records import DataSplit, Photo
-from lpcam.training.classifier import (
-    Recipe,
-    augment,
-    label_matrix,
-    load_photos,
-    one_cycle,
-    save_classifier,
-    train_classifier,
-)
+from lpcam.training.checkpoint import save_classifier
+from lpcam.training.demo import DemoRecipe, augment, load_photos, one_cycle, train_demo_classifier
+from lpcam.training.targets import label_matrix
 
-QUICK = Recipe(epochs=2, batch_size=4, longest=48, crop=40)
+QUICK = DemoRecipe(epochs=2, batch_size=4, longest=48, crop=40)
 
 
 @pytest.fixture
@@ -52,18 +46,18 @@ def digest(state):
 def test_same_seed_same_bytes_and_the_global_generator_is_left_alone(split):
     one, two, three = (build("demo") for _ in range(3))
     torch.manual_seed(99)
-    first = digest(train_classifier(one, split, recipe=QUICK, seed=1))
+    first = digest(train_demo_classifier(one, split, recipe=QUICK, seed=1))
     after = torch.rand(1)
     torch.manual_seed(5)
-    second = digest(train_classifier(two, split, recipe=QUICK, seed=1))
-    other = digest(train_classifier(three, split, recipe=QUICK, seed=2))
+    second = digest(train_demo_classifier(two, split, recipe=QUICK, seed=1))
+    other = digest(train_demo_classifier(three, split, recipe=QUICK, seed=2))
     assert first == second != other
     torch.manual_seed(99)
     assert torch.equal(torch.rand(1), after)
 
 
 def test_it_learns_what_the_labels_say(split, tmp_path):
-    state = train_classifier(build("demo"), split, recipe=replace(QUICK, epochs=40, colour=0.05), seed=0)
+    state = train_demo_classifier(build("demo"), split, recipe=replace(QUICK, epochs=40, colour=0.05), seed=0)
     save_classifier(tmp_path / "net.pth", state)
     model = load_classifier("demo", tmp_path / "net.pth", num_classes=2)
     images = (load_photos(split, 56).float() / 255 - torch.tensor(model.mean)[:, None, None]) / torch.tensor(model.std)[
@@ -75,7 +69,9 @@ def test_it_learns_what_the_labels_say(split, tmp_path):
 
 def test_an_object_share_of_a_quarter_trains_the_same_network_with_class_weights_of_a_quarter(split):
     whole, quarter = (
-        train_classifier(build("demo"), split, recipe=replace(QUICK, object_share=share, head_gain=100 * share), seed=3)
+        train_demo_classifier(
+            build("demo"), split, recipe=replace(QUICK, object_share=share, head_gain=100 * share), seed=3
+        )
         for share in (1.0, 0.25)
     )
     for name, tensor in whole.items():
@@ -86,12 +82,12 @@ def test_an_object_share_of_a_quarter_trains_the_same_network_with_class_weights
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_an_object_share_out_of_range_is_refused(share):
     with pytest.raises(ValueError, match="0 < object_share <= 1"):
-        Recipe(object_share=share)
+        DemoRecipe(object_share=share)
 
 
 def test_the_checkpoint_is_a_plain_state_dict(split, tmp_path):
     blueprint = build("demo")
-    state = train_classifier(blueprint, split, recipe=QUICK)
+    state = train_demo_classifier(blueprint, split, recipe=QUICK)
     save_classifier(tmp_path / "net.pth", state)
     loaded = torch.load(tmp_path / "net.pth", weights_only=True)
     assert set(loaded) == {*blueprint.network.state_dict(), "fc.weight"}
@@ -106,7 +102,7 @@ def test_any_blueprint_may_be_trained(split):
             super().__init__()
             self.body = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU())
 
-    state = train_classifier(Blueprint(Net(), ("body.0", "body.1"), "head.weight", stride=1), split, recipe=QUICK)
+    state = train_demo_classifier(Blueprint(Net(), ("body.0", "body.1"), "head.weight", stride=1), split, recipe=QUICK)
     assert state["head.weight"].shape == (2, 5)
     assert set(state) == {"body.0.weight", "body.0.bias", "head.weight"}
 
@@ -115,7 +111,7 @@ def test_masks_are_never_read(split, monkeypatch):
     opened = []
     original = Image.open
     monkeypatch.setattr(Image, "open", lambda path, *rest: opened.append(path) or original(path, *rest))
-    train_classifier(build("demo"), split, recipe=QUICK)
+    train_demo_classifier(build("demo"), split, recipe=QUICK)
     assert {str(path) for path in opened} == {str(photo.path) for photo in split.photos}
 
 
@@ -136,10 +132,10 @@ def test_photos_lie_in_the_middle_of_a_square_and_large_ones_are_shrunk(split):
 
 
 def test_augmentation_that_may_do_nothing_but_mirror_does_just_that(split, monkeypatch):
-    still = Recipe(crop=56, scale=(1, 1), shift=0, colour=0)
+    still = DemoRecipe(crop=56, scale=(1, 1), shift=0, colour=0)
     photos = load_photos(split, 56)
-    monkeypatch.setattr("lpcam.training.classifier._STRETCH", 0.0)
-    monkeypatch.setattr("lpcam.training.classifier._TURN", 0.0)
+    monkeypatch.setattr("lpcam.training.demo._STRETCH", 0.0)
+    monkeypatch.setattr("lpcam.training.demo._TURN", 0.0)
     seen = augment(photos, still, torch.Generator().manual_seed(0))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     plain = (photos.float() / 255 - mean[:, None, None]) / std[:, None, None]
@@ -152,7 +148,7 @@ def test_augmentation_that_may_do_nothing_but_mirror_does_just_that(split, monke
 
 def test_augmentation_draws_from_its_generator_only(split):
     photos = load_photos(split, 56)
-    first, again = (augment(photos, Recipe(crop=32), torch.Generator().manual_seed(4)) for _ in range(2))
+    first, again = (augment(photos, DemoRecipe(crop=32), torch.Generator().manual_seed(4)) for _ in range(2))
     assert first.shape == (12, 3, 32, 32)
     assert torch.equal(first, again)
 
@@ -168,16 +164,16 @@ def test_the_learning_rate_rises_once_and_falls_to_nothing():
 
 def test_progress_counts_epochs(split):
     calls = []
-    train_classifier(build("demo"), split, recipe=QUICK, progress=lambda *call: calls.append(call))
+    train_demo_classifier(build("demo"), split, recipe=QUICK, progress=lambda *call: calls.append(call))
     assert calls == [("train", 0, 2), ("train", 1, 2), ("train", 2, 2)]
 
 
 def test_fewer_photos_than_a_batch_are_refused(split):
     with pytest.raises(LpcamError, match="12 photos"):
-        train_classifier(build("demo"), split, recipe=replace(QUICK, batch_size=13))
+        train_demo_classifier(build("demo"), split, recipe=replace(QUICK, batch_size=13))
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"scale": (1.2, 0.8)}, {"crop": 0}])
 def test_recipes_that_cannot_be_followed_are_refused(wrong):
     with pytest.raises(ValueError, match="expected"):
-        Recipe(**wrong)
+        DemoRecipe(**wrong)

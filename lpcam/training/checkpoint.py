@@ -1,0 +1,74 @@
+"""Files of a training: the classifier that came out, and the state that an interrupted one goes on from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lpcam.errors import LpcamError
+from lpcam.files import write_atomically
+
+SCHEMA = 1
+
+
+def save_classifier(path: Path, state: dict[str, Tensor]) -> None:
+    """Write a state dict that `lpcam.backbones.load_classifier` and ``torch.load(weights_only=True)`` read.
+
+    Raises:
+        LpcamError: the file cannot be written.
+    """
+    write_atomically(path, lambda partial: torch.save(state, partial))
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A training that is not finished: everything that later steps depend on.
+
+    Nothing random is in it: the photos of a step, their crops and dropout follow from the seed and the number of the
+    step alone.
+
+    Attributes:
+        fingerprint: Of photos, labels, recipe, first weights and seed.
+        step: Steps that were done.
+        model: The network's state dict, head included.
+        optimiser: The optimiser's state: momentum, by parameter.
+        losses: float64 [step].
+        scores: float64 [epochs done], validation mAP; NaN where there was none.
+    """
+
+    fingerprint: str
+    step: int
+    model: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    losses: Tensor
+    scores: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all; ``torch.load(weights_only=True)`` reads it.
+
+        Raises:
+            LpcamError: the file cannot be written.
+        """
+        write_atomically(path, lambda partial: torch.save({"schema": SCHEMA, **vars(self)}, partial))
+
+    @classmethod
+    def load(cls, path: Path) -> Progressed:
+        """Read it.
+
+        Raises:
+            LpcamError: the file is damaged or of another version.
+        """
+        advice = "delete it, or add --overwrite, to train from the start"
+        try:
+            content = dict(torch.load(path, map_location="cpu", weights_only=True))
+            schema = content.pop("schema")
+            progressed = cls(**content)
+        except Exception as error:  # damaged bytes can fail in any way
+            raise LpcamError(f"{path} is not the state of a training, or is damaged: {advice}") from error
+        if schema != SCHEMA:
+            raise LpcamError(f"{path} was written by another version of lpcam: {advice}")
+        return progressed
