@@ -14,6 +14,7 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "generate": "Write the seeds of every photo in a refiner's format.",
     "evaluate": "Score seeds against true masks.",
     "run": "Everything above in order, resumable.",
+    "export": "Write classifier and prototypes as one ONNX or torch.export network.",
     "demo": "Train, localise and compare on a built-in data set, in about two minutes.",
 }
 

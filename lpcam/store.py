@@ -281,6 +281,11 @@ class FeatureStore:
         self.photos = tuple(photo for name, header in headers for photo in _entries(name, header))
         self.failures = tuple(Failure(**failure) for _, header in headers for failure in header["failures"])
 
+    @property
+    def channels(self) -> int:
+        """C, the length of a local feature."""
+        return self.manifest.description.channels
+
     def class_weights(self) -> Tensor:
         """Return the classifier's class weights: float32 [K, C]."""
         path = self._folder / CLASS_WEIGHTS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from lpcam.kmeans import ENGINES
 from lpcam.profiles import Profile
 from lpcam.prototypes import Centres, Gather, Prototypes, Provenance, build_class, derived_seed, split_positions
 from lpcam.records import Progress, silent
-from lpcam.store import FeatureStore, StoredPhoto
+from lpcam.store import FeatureStore
 from lpcam.workspace import Workspace
 
 _DRAW = 2  # purpose of a derived seed; 0 and 1 are the k-means of the two sides
@@ -121,7 +122,7 @@ class ClusterJob:
 
     def of(self, store: FeatureStore, device: str) -> Runner:
         """Return the function that builds the centres of a class from a store that is open."""
-        gather, weights = _gatherer(store, self.profile, self.seed, device), store.class_weights()
+        gather, weights = gatherer(store, self.profile, self.seed, device), store.class_weights()
 
         def build(label: int, tick: Tick) -> Centres:
             return build_class(partial(gather, label), weights, label, self.profile, seed=self.seed, engine=self.kmeans)
@@ -155,13 +156,42 @@ def _same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
     return prototypes
 
 
-def _gatherer(store: FeatureStore, profile: Profile, seed: int, device: str) -> Gather:
+class Labelled(Protocol):
+    """A photo with image-level labels."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """K class indices."""
+
+
+PhotoKind = TypeVar("PhotoKind", bound=Labelled)
+
+
+class FeatureSource(Protocol[PhotoKind]):
+    """What clustering asks of features, wherever they lie; `lpcam.store.FeatureStore` is one."""
+
+    @property
+    def photos(self) -> Sequence[PhotoKind]:
+        """In a fixed order."""
+
+    @property
+    def channels(self) -> int:
+        """C."""
+
+    def rows(self, photos: Iterable[PhotoKind]) -> Iterator[Tensor]:
+        """Yield the [h·w, C] local features of each photo."""
+
+    def cams(self, photos: Iterable[PhotoKind], label: int) -> Iterator[Tensor]:
+        """Yield the float32 [h·w] CAM of one class of each photo, which carries the label."""
+
+
+def gatherer(store: FeatureSource[PhotoKind], profile: Profile, seed: int, device: str) -> Gather:
     """Return the source of one class's local features: rows in the order of the photos, whatever the shards."""
 
     def gather(label: int, side: str) -> Tensor:
         photos = _draw([photo for photo in store.photos if label in photo.labels], profile, seed, label)
         masks = [split_positions(cam, profile.tau, side) for cam in store.cams(photos, label)]
-        vectors = torch.empty(sum(int(mask.sum()) for mask in masks), store.manifest.description.channels)
+        vectors = torch.empty(sum(int(mask.sum()) for mask in masks), store.channels)
         filled = 0
         for mask, rows in zip(masks, store.rows(photos), strict=True):
             kept = rows[mask]
@@ -173,7 +203,7 @@ def _gatherer(store: FeatureStore, profile: Profile, seed: int, device: str) -> 
     return gather
 
 
-def _draw(photos: list[StoredPhoto], profile: Profile, seed: int, label: int) -> list[StoredPhoto]:
+def _draw(photos: list[PhotoKind], profile: Profile, seed: int, label: int) -> list[PhotoKind]:
     """Draw the profile's number of images with replacement, as the COCO code does; all of them when it is 0."""
     if profile.images_per_class == 0 or not photos:
         return photos

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from lpcam_cli.main import main
 from PIL import Image
 
-COMMANDS = ("extract-features", "cluster", "generate", "evaluate", "run", "demo")
+COMMANDS = ("extract-features", "cluster", "generate", "evaluate", "run", "export", "demo")
 
 
 def lpcam(*arguments: object) -> Result:
