@@ -66,6 +66,9 @@ seed_option = click.option("--seed", type=int, help="Of everything random. [defa
 idle_seed_option = click.option(
     "--seed", type=int, expose_value=False, help="Nothing is random here; taken so that scripts may pass it everywhere."
 )
+idle_device_option = click.option(
+    "--device", expose_value=False, help="This runs on the CPU; taken so that scripts may pass it everywhere."
+)
 scales_option = click.option("--scales", metavar="A,B,…", callback=_numbers, help="Of the views. [default: 1,.5,1.5,2]")
 refiner_option = click.option(
     "--refiner", help="Family whose seed format is written or read, see docs/refiners.md. [default: irn]"

@@ -14,11 +14,14 @@ from lpcam.profiles import PROFILES, Profile, get_profile
 
 if TYPE_CHECKING:
     from lpcam.backbones import load_classifier
+    from lpcam.live import CAM, LPCAM, build_prototypes
     from lpcam.prototypes import Prototypes
     from lpcam.sources import ClassifierSource, DataSource
     from lpcam.workspace import Workspace
 
 __all__ = [
+    "CAM",
+    "LPCAM",
     "PROFILES",
     "ClassifierSource",
     "DataSource",
@@ -26,15 +29,19 @@ __all__ = [
     "Profile",
     "Prototypes",
     "Workspace",
+    "build_prototypes",
     "get_profile",
     "load_classifier",
 ]
 
 _HOMES = {
+    "CAM": "lpcam.live",
     "ClassifierSource": "lpcam.sources",
     "DataSource": "lpcam.sources",
+    "LPCAM": "lpcam.live",
     "Prototypes": "lpcam.prototypes",
     "Workspace": "lpcam.workspace",
+    "build_prototypes": "lpcam.live",
     "load_classifier": "lpcam.backbones",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,24 +149,49 @@ def extract_shard(
 
 @torch.inference_mode()
 def photo_features(forward: Forward, loaded: Loaded) -> list[PhotoFeatures]:
-    """Return what the store keeps of each photo of a batch.
+    """Return what the store keeps of each photo of a batch."""
+    views = zip(forward.scales, forward.features(loaded), strict=True)
+    return features_and_cam(loaded.photos, loaded.size, views, Cam(forward.classifier.class_weights))
+
+
+def features_and_cam(
+    photos: Sequence[Photo], size: tuple[int, int], views: Iterable[tuple[float, Tensor]], cam: Cam
+) -> list[PhotoFeatures]:
+    """Return the features of scale 1, and the CAM that splits them, of photos of one size.
 
     The CAM is the published split criterion: the normalised multi-scale high-res CAM, nearest-sampled at the grid.
+
+    Args:
+        photos: B photos; of them names and labels are read.
+        size: Their (H, W).
+        views: Every scale, 1 among them, with its features: float32 [V, B, C, h, w], V = 2 with the mirror, else 1.
+        cam: Of the classifier.
     """
-    cam = Cam(forward.classifier.class_weights)
     kept: list[Tensor] = []
-    maps: list[list[Tensor]] = [[] for _ in loaded.photos]
-    for scale, features in zip(forward.scales, forward.features(loaded), strict=True):
-        for index, photo in enumerate(loaded.photos):
+    maps: list[list[Tensor]] = [[] for _ in photos]
+    for scale, features in views:
+        for index, photo in enumerate(photos):
             maps[index].append(cam.view_maps(features[:, index], photo.labels))
             if scale == 1.0:
                 kept.append(features[0, index])
     return [
-        PhotoFeatures(
-            photo.name, photo.labels, loaded.size, kept[index], _grid_cam(maps[index], loaded.size, kept[index])
-        )
-        for index, photo in enumerate(loaded.photos)
+        PhotoFeatures(photo.name, photo.labels, size, kept[index], _grid_cam(maps[index], size, kept[index]))
+        for index, photo in enumerate(photos)
     ]
+
+
+def stored(entry: PhotoFeatures, dtype: str) -> PhotoFeatures:
+    """Return the entry as it is kept: features on the CPU, in that dtype.
+
+    Raises:
+        LpcamError: a value is not finite, or not in that dtype.
+    """
+    features = entry.features.cpu().to(DTYPES[dtype])
+    if not bool(features.isfinite().all()):
+        raise LpcamError(
+            f"the features of {entry.name} are not finite in {dtype}: try --dtype float32, and check the weights"
+        )
+    return replace(entry, features=features)
 
 
 def _grid_cam(maps: Sequence[Tensor], size: tuple[int, int], features: Tensor) -> Tensor:
@@ -201,7 +226,7 @@ def extract_photos(
             if isinstance(loaded, Failure):
                 failures.append(loaded)
             else:
-                extracted |= {entry.name: _stored(entry, dtype) for entry in photo_features(forward, loaded)}
+                extracted |= {entry.name: stored(entry, dtype) for entry in photo_features(forward, loaded)}
             tick(len(extracted) + len(failures))
     return [extracted[photo.name] for photo in photos if photo.name in extracted], failures
 
@@ -210,12 +235,3 @@ def _missing(folder: Path, description: Description, shards: Sequence[Shard]) ->
     return sum(
         not shard_is_written(folder, index, description, [photo.name for photo in photos]) for index, photos in shards
     )
-
-
-def _stored(entry: PhotoFeatures, dtype: str) -> PhotoFeatures:
-    features = entry.features.cpu().to(DTYPES[dtype])
-    if not bool(features.isfinite().all()):
-        raise LpcamError(
-            f"the features of {entry.name} are not finite in {dtype}: try --dtype float32, and check the weights"
-        )
-    return PhotoFeatures(entry.name, entry.labels, entry.size, features, entry.cam)

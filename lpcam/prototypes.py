@@ -268,10 +268,10 @@ class Prototypes:
         """
         return torch.stack([_fold_class(centres, context) for centres in self.centres])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write one safetensors file, atomically."""
         metadata = {"lpcam": _describe(self)}
-        write_atomically(path, lambda partial: save_file(_pack(self.centres), partial, metadata))
+        write_atomically(Path(path), lambda partial: save_file(_pack(self.centres), partial, metadata))
 
     @classmethod
     def load(cls, path: Path | str) -> Prototypes:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lpcam.errors import LpcamError
 from lpcam.files import read_json, write_atomically, write_json
-from lpcam.records import Failure, Photo
+from lpcam.records import Failure
 
 SCHEMA = 2
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -118,31 +118,48 @@ class StoredPhoto:
         return self.grid[0] * self.grid[1]
 
 
-class Features(Protocol):
-    """The features of a split, as clustering reads them: from a store on disk, or from memory.
+class Labelled(Protocol):
+    """A photo with a name and image-level labels."""
 
-    Attributes:
-        photos: In the order of the split.
-    """
+    @property
+    def name(self) -> str:
+        """Of the photo."""
 
-    photos: tuple[StoredPhoto, ...]
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """K class indices."""
+
+
+Kind = TypeVar("Kind", bound=Labelled)
+
+
+class Features(Protocol[Kind]):
+    """The features of a split, as clustering reads them: from a store on disk, or from memory."""
+
+    @property
+    def photos(self) -> Sequence[Kind]:
+        """In a fixed order."""
+
+    @property
+    def channels(self) -> int:
+        """C, the length of a local feature."""
+
+    def rows(self, photos: Iterable[Kind]) -> Iterator[Tensor]:
+        """Yield the [h·w, C] local features of each photo, in the store's dtype."""
+
+    def cams(self, photos: Iterable[Kind], label: int) -> Iterator[Tensor]:
+        """Yield the float32 [h·w] CAM of one class of each photo, which must carry the label."""
+
+
+class Described(Features[Any], Protocol):
+    """Features that say what they are and whose classifier they come from."""
 
     @property
     def description(self) -> Description:
         """What the features are."""
-        ...
 
     def class_weights(self) -> Tensor:
         """Return the classifier's class weights: float32 [K, C]."""
-        ...
-
-    def rows(self, photos: Iterable[StoredPhoto]) -> Iterator[Tensor]:
-        """Yield the [h·w, C] local features of each photo, in the store's dtype."""
-        ...
-
-    def cams(self, photos: Iterable[StoredPhoto], label: int) -> Iterator[Tensor]:
-        """Yield the float32 [h·w] CAM of one class of each photo, which must carry the label."""
-        ...
 
 
 def shard_name(index: int) -> str:
@@ -333,6 +350,11 @@ class FeatureStore:
         """What the features are."""
         return self.manifest.description
 
+    @property
+    def channels(self) -> int:
+        """C, the length of a local feature."""
+        return self.manifest.description.channels
+
     def class_weights(self) -> Tensor:
         """Return the classifier's class weights: float32 [K, C]."""
         path = self._folder / CLASS_WEIGHTS
@@ -371,49 +393,33 @@ class FeatureStore:
         return header
 
 
-class MemoryFeatures:
+class MemoryFeatures(Generic[Kind]):
     """The features of a split in memory; clustering reads them as it reads a `FeatureStore`.
 
-    Args:
-        description: What the features are.
-        class_weights: float32 [K, C] of the classifier.
-        photos: Of the split, in its order, without those that could not be read.
-        entries: Of all photos that are going to be asked for, by name; features in the description's dtype.
+    Attributes:
+        photos: Of the split, in its order.
+        channels: C.
     """
 
-    def __init__(
-        self,
-        description: Description,
-        class_weights: Tensor,
-        photos: Sequence[Photo],
-        entries: Mapping[str, PhotoFeatures],
-    ) -> None:
-        self.description = description
-        self._class_weights = class_weights.cpu()
+    def __init__(self, photos: Sequence[Kind], entries: Mapping[str, PhotoFeatures], channels: int) -> None:
+        """Take what was extracted.
+
+        Args:
+            photos: Of the split, without those that could not be read.
+            entries: Of all photos that are going to be asked for, by name, in the dtype of a store.
+            channels: C.
+        """
+        self.photos = photos
+        self.channels = channels
         self._entries = entries
-        self.photos = tuple(_in_memory(photo, entries.get(photo.name)) for photo in photos)
 
-    @property
-    def count(self) -> int:
-        """Photos whose features are here."""
-        return len(self._entries)
-
-    def class_weights(self) -> Tensor:
-        """Return the classifier's class weights: float32 [K, C]."""
-        return self._class_weights
-
-    def rows(self, photos: Iterable[StoredPhoto]) -> Iterator[Tensor]:
+    def rows(self, photos: Iterable[Kind]) -> Iterator[Tensor]:
         """Yield the [h·w, C] local features of each photo, as views."""
         return (self._entries[photo.name].features.flatten(1).T for photo in photos)
 
-    def cams(self, photos: Iterable[StoredPhoto], label: int) -> Iterator[Tensor]:
+    def cams(self, photos: Iterable[Kind], label: int) -> Iterator[Tensor]:
         """Yield the float32 [h·w] CAM of one class of each photo, which must carry the label."""
         return (self._entries[photo.name].cam[photo.labels.index(label)].flatten() for photo in photos)
-
-
-def _in_memory(photo: Photo, entry: PhotoFeatures | None) -> StoredPhoto:
-    size, (height, width) = (entry.size, entry.features.shape[1:]) if entry else ((0, 0), (0, 0))
-    return StoredPhoto(photo.name, photo.labels, size, (height, width), shard="", row=0, offset=0)
 
 
 def _written_header(folder: Path, index: int, description: Description, names: Sequence[str]) -> dict[str, Any] | None:

@@ -72,6 +72,15 @@ def with_mirror(image: Tensor) -> Tensor:
     return torch.stack([image, image.flip(-1)])
 
 
+def mirror_added(views: Tensor) -> Tensor:
+    """Add what came of a view and, un-mirrored, of its mirror: [V, ..., W] → [..., W], V = 2, or 1 without a mirror.
+
+    >>> mirror_added(torch.tensor([[1.0, 2.0], [20.0, 10.0]])).tolist()
+    [11.0, 22.0]
+    """
+    return views[0] if len(views) == 1 else views[0] + views[1].flip(-1)
+
+
 def strided_size(size: tuple[int, int]) -> tuple[int, int]:
     """Return the size of IRN's strided maps: one value for every fourth pixel.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,12 +27,11 @@ from lpcam.prototypes import (
     filter_for,
     split_positions,
 )
-from lpcam.records import Photo, Progress, silent
-from lpcam.store import Description, Features, FeatureStore, StoredPhoto
+from lpcam.records import Progress, silent
+from lpcam.store import Described, Description, Features, FeatureStore, Kind
 from lpcam.workspace import Workspace
 
-Entry = TypeVar("Entry", Photo, StoredPhoto)
-
+_NONE = torch.zeros(0)
 _DRAW = 2  # purpose of a derived seed; 0 and 1 are the k-means of the two sides
 
 
@@ -66,7 +65,7 @@ def cluster(
     kmeans: str = "auto",
     device: str = "auto",
     placement: Placement = Placement(),
-    features: Features | None = None,
+    features: Described | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> ClusterReport:
@@ -96,7 +95,7 @@ def cluster(
     if workspace.prototypes.exists() and not overwrite:
         prototypes = same_prototypes(workspace.prototypes, provenance_of(store.description, profile, seed))
     else:
-        settled = replace(profile, filter=_filter(store, profile, seed))
+        settled = settled_profile(store, len(store.description.classes), profile, seed)
         provenance = provenance_of(store.description, settled, seed)
         job = ClusterJob(workspace.features.resolve(), settled, seed, kmeans)
         labels = range(len(provenance.classes))
@@ -143,9 +142,9 @@ class ClusterJob:
         """Open the store and return the function that builds the centres of a class."""
         return self.of(FeatureStore(self.features), resolve_device(device))
 
-    def of(self, store: Features, device: str) -> Runner:
+    def of(self, store: Described, device: str) -> Runner:
         """Return the function that builds the centres of a class from a store that is open."""
-        gather = _gatherer(store, self.profile, self.seed, "cpu" if self.kmeans == "faiss" else device)
+        gather = gatherer(store, self.profile, self.seed, "cpu" if self.kmeans == "faiss" else device)
         weights = store.class_weights()
 
         def build(label: int, tick: Tick) -> Centres:
@@ -189,7 +188,7 @@ def same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
     return prototypes
 
 
-def draw(photos: Sequence[Entry], profile: Profile, seed: int, label: int) -> list[Entry]:
+def draw(photos: Sequence[Kind], profile: Profile, seed: int, label: int) -> list[Kind]:
     """Draw the profile's number of a class's photos, with replacement as the COCO code does or without; 0 takes all.
 
     Args:
@@ -209,13 +208,27 @@ def draw(photos: Sequence[Entry], profile: Profile, seed: int, label: int) -> li
     return [own[index] for index in sorted(drawn.tolist())]
 
 
-def _gatherer(store: Features, profile: Profile, seed: int, device: str) -> Gather:
+def settled_profile(features: Features[Kind], classes: int, profile: Profile, seed: int) -> Profile:
+    """Return the profile with the filter ``auto`` means for these features, by those of the first photo clustered.
+
+    Args:
+        features: Of the split.
+        classes: K.
+        profile: Hyper-parameters.
+        seed: Of the data set.
+    """
+    drawn = (photo for label in range(classes) for photo in draw(features.photos, profile, seed, label))
+    first = next(drawn, None)
+    return replace(profile, filter=filter_for(profile.filter, next(iter(features.rows([first]))) if first else _NONE))
+
+
+def gatherer(store: Features[Kind], profile: Profile, seed: int, device: str) -> Gather:
     """Return the source of one class's local features: rows in the order of the photos, whatever the shards."""
 
     def gather(label: int, side: str) -> Tensor | VectorSource:
         photos = draw(store.photos, profile, seed, label)
         masks = [split_positions(cam, profile.tau, side) for cam in store.cams(photos, label)]
-        vectors = torch.empty(sum(int(mask.sum()) for mask in masks), store.description.channels)
+        vectors = torch.empty(sum(int(mask.sum()) for mask in masks), store.channels)
         filled = 0
         for mask, rows in zip(masks, store.rows(photos), strict=True):
             kept = rows[mask]
@@ -236,13 +249,6 @@ def _room(device: str) -> int:
     """Return how many bytes of vectors a device takes beside what the clustering itself needs."""
     torch.cuda.empty_cache()
     return int(0.8 * torch.cuda.mem_get_info(device)[0])
-
-
-def _filter(store: Features, profile: Profile, seed: int) -> str:
-    """Return the filter ``auto`` means for these features, by those of the first photo that is clustered."""
-    classes = range(len(store.description.classes))
-    first = next((photo for label in classes for photo in draw(store.photos, profile, seed, label)), None)
-    return filter_for(profile.filter, next(iter(store.rows([first]))) if first else torch.zeros(0))
 
 
 def _filter_notices(asked: Profile, made: Profile) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from torch import Tensor
 
 from lpcam.backbones.classifier import Classifier
 from lpcam.corridor.clustering import ClusterReport, cluster, draw, provenance_of, report_of, same_prototypes
@@ -115,7 +117,7 @@ def _refuse(
 
 def _collect(
     split: DataSplit, description: Description, net: Classifier, profile: Profile, seed: int, extracted: Extract
-) -> tuple[MemoryFeatures, list[Failure]]:
+) -> tuple[_Undumped, list[Failure]]:
     """Extract what the classes draw; where a photo cannot be read they draw again from the others."""
     readable, failures = split.photos, list[Failure]()
     entries: dict[str, PhotoFeatures] = {}
@@ -125,7 +127,26 @@ def _collect(
         failures += failed
         broken = {failure.name for failure in failed}
         readable = tuple(photo for photo in readable if photo.name not in broken)
-    return MemoryFeatures(description, net.class_weights, readable, entries), failures
+    return _Undumped(readable, entries, description, net.class_weights.cpu()), failures
+
+
+class _Undumped(MemoryFeatures[Photo]):
+    """The features of a run that are not dumped."""
+
+    def __init__(
+        self,
+        photos: Sequence[Photo],
+        entries: Mapping[str, PhotoFeatures],
+        description: Description,
+        class_weights: Tensor,
+    ) -> None:
+        super().__init__(photos, entries, description.channels)
+        self.count = len(entries)
+        self.description = description
+        self._class_weights = class_weights
+
+    def class_weights(self) -> Tensor:
+        return self._class_weights
 
 
 def _needed(photos: Sequence[Photo], split: DataSplit, profile: Profile, seed: int) -> tuple[Photo, ...]:

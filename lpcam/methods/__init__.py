@@ -17,4 +17,4 @@ class Method(Protocol):
         """Added to a map's maximum before the map is divided by it."""
 
     def view_maps(self, features: Tensor, labels: Sequence[int]) -> Tensor:
-        """Return the maps [K, h, w] of one scale from the features [2, C, h, w] of image and mirror."""
+        """Return the maps [K, h, w] of one scale from the features [V, C, h, w], V = 1 or 2 (with the mirror)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpcam.views import CAM_EPSILON
+from lpcam.views import CAM_EPSILON, mirror_added
 
 
 def class_activation(features: Tensor, weights: Tensor) -> Tensor:
@@ -47,11 +47,10 @@ class Cam:
         """Return ReLU(A) of image and un-mirrored mirror, added, for the image's own classes.
 
         Args:
-            features: float [2, C, h, w]: the image and its mirror at one scale.
+            features: float [V, C, h, w]: the image at one scale and, where V is 2, its mirror.
             labels: K class indices.
 
         Returns:
             float [K, h, w].
         """
-        maps = class_activation(features, self.weights[list(labels)])
-        return maps[0] + maps[1].flip(-1)
+        return mirror_added(class_activation(features, self.weights[list(labels)]))

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpcam.views import mirror_added
+
 
 def fold(class_prototypes: Tensor, context_prototypes: Tensor) -> Tensor:
     """Fold the prototypes of one class into the vector v_n.
@@ -71,14 +73,13 @@ class Lpcam:
         As published, the features of image and un-mirrored mirror are added before the cosine.
 
         Args:
-            features: float [2, C, h, w]: the image and its mirror at one scale.
+            features: float [V, C, h, w]: the image at one scale and, where V is 2, its mirror.
             labels: K class indices.
 
         Returns:
             float [K, h, w] in 0..1.
         """
-        both = features[:1] + features[1:].flip(-1)
-        return prototype_activation(both, self.folded[list(labels)])[0]
+        return prototype_activation(mirror_added(features)[None], self.folded[list(labels)])[0]
 
 
 def _mean_direction(prototypes: Tensor) -> Tensor:

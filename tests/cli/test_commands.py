@@ -24,6 +24,7 @@ COMMANDS = (
     "import-prototypes",
     "import-features",
     "train-classifier",
+    "export",
     "demo",
 )
 
