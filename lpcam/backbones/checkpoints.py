@@ -86,12 +86,17 @@ def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], source:
         LpcamError: keys are missing, unexpected or of another shape (all are counted), or a value is NaN or
             infinite.
     """
-    given = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
-    shaped = {name: _as_convolution(tensor, wanted.get(name)) for name, tensor in given.items()}
-    complaints = [*_differing_names(shaped, wanted), *_differing_shapes(shaped, wanted)]
+    shaped = _shaped(tensors, wanted)
+    complaints = differences(tensors, wanted)
     if complaints:
         raise LpcamError(f"{source} does not fit {arch}: {'; '.join(complaints)}: is --arch right?")
     return {name: _numbers(tensor, f"{name} of {source}") for name, tensor in shaped.items()}
+
+
+def differences(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> list[str]:
+    """Return how tensors differ from those wanted in names and shapes, in words; nothing where `fit` takes them."""
+    shaped = _shaped(tensors, wanted)
+    return [*_differing_names(shaped, wanted), *_differing_shapes(shaped, wanted)]
 
 
 def class_weights(tensor: Tensor, source: str) -> Tensor:
@@ -236,6 +241,11 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _numbers(tensor: Tensor, source: str) -> Tensor:
     return finite(tensor, source) if tensor.is_floating_point() else tensor.contiguous()
+
+
+def _shaped(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> Tensors:
+    given = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+    return {name: _as_convolution(tensor, wanted.get(name)) for name, tensor in given.items()}
 
 
 def _as_convolution(tensor: Tensor, shape: torch.Size | None) -> Tensor:

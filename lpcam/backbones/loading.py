@@ -110,21 +110,20 @@ def known_architectures() -> list[str]:
     return sorted([*whole, "timm/NAME", *torchvision_nets.names()])
 
 
-def misfit(arch: str, tensors: Tensors, source: str) -> str | None:
-    """Return why a checkpoint is not one of an architecture, in a line; None where it is.
+def has_shapes_of(arch: str, tensors: Tensors, source: str) -> bool:
+    """Return whether a checkpoint has the names and shapes of an architecture, whatever its head.
 
     Args:
         arch: As ``load_classifier`` takes it.
         tensors: By the checkpoint's names.
-        source: Where they come from, for the line.
+        source: Where they come from, for messages.
+
+    Raises:
+        LpcamError: it holds two different tensors for one of the architecture's names.
     """
     blueprint = _blueprint(arch)
-    try:
-        named = checkpoints.canonical(tensors, blueprint.rename, source)
-        checkpoints.fit(_without_head(blueprint, named), _trunk_shapes(blueprint), source, arch)
-    except LpcamError as error:
-        return str(error)
-    return None
+    named = checkpoints.canonical(tensors, blueprint.rename, source)
+    return not checkpoints.differences(_without_head(blueprint, named), _trunk_shapes(blueprint))
 
 
 def features_of(arch: str) -> tuple[int, int]:

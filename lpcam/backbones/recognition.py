@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lpcam.backbones.checkpoints import Tensors, read_checkpoint
-from lpcam.backbones.loading import known_architectures, misfit
+from lpcam.backbones.checkpoints import read_checkpoint
+from lpcam.backbones.loading import has_shapes_of, known_architectures
 from lpcam.errors import LpcamError
 
 _RESNETS = "torchvision/resnet"
@@ -21,24 +21,21 @@ def recognise(path: Path) -> str:
         path: A checkpoint file, see `lpcam.backbones.checkpoints.read_checkpoint`.
 
     Raises:
-        LpcamError: the file cannot be read, or is of another architecture; it says what the nearest lacks.
+        LpcamError: the file cannot be read, or is of another architecture.
     """
     tensors = read_checkpoint(path)
-    complaints = {}
-    for arch in _candidates():
-        complaint = misfit(arch, tensors, str(path))
-        if complaint is None:
+    tried = candidates()
+    for arch in tried:
+        if has_shapes_of(arch, tensors, str(path)):
             return arch
-        complaints[arch] = complaint
-    raise LpcamError(_unrecognised(path, tensors, complaints))
+    raise LpcamError(
+        f"cannot recognise the architecture of {path}, which begins with '{min(tensors)}' (tried {', '.join(tried)}): "
+        "name it with --arch"
+    )
 
 
-def _candidates() -> list[str]:
+def candidates() -> tuple[str, ...]:
+    """Return the architectures that can be recognised, in the order they are tried."""
     names = known_architectures()
-    return [name for name in names if "/" not in name] + [name for name in names if name.startswith(_RESNETS)]
-
-
-def _unrecognised(path: Path, tensors: Tensors, complaints: dict[str, str]) -> str:
-    first = next(iter(sorted(tensors)))
-    tried = ", ".join(complaints)
-    return f"cannot recognise the architecture of {path} (it begins with '{first}'; tried {tried}): name it with --arch"
+    resnets = [name for name in names if name.startswith(_RESNETS)]
+    return (*(name for name in names if "/" not in name), *resnets)

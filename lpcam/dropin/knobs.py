@@ -25,6 +25,7 @@ class Knobs:
         class_threshold: Least z of a class prototype.
         context_low: z of a context prototype is above this.
         context_high: z of a context prototype is below this.
+        filter: Which centres become prototypes: ``auto``, ``softmax``, ``rank`` or ``quantile``.
         seed: Of the clustering.
         arch: Architecture of the checkpoint, where its names do not tell.
         weights: Checkpoint in place of the repository's.
@@ -46,6 +47,7 @@ class Knobs:
     class_threshold: float | None = None
     context_low: float | None = None
     context_high: float | None = None
+    filter: str | None = None
     seed: int | None = None
     arch: str | None = None
     weights: Path | None = None
@@ -86,8 +88,8 @@ class Knobs:
         Raises:
             LpcamError: the profile does not exist, or a value is out of range.
         """
-        numbers = self.given("k", "tau", "class_threshold", "context_low", "context_high")
-        return get_profile(*self.given("profile").values(), **numbers)
+        changes = self.given("k", "tau", "class_threshold", "context_low", "context_high", "filter")
+        return get_profile(*self.given("profile").values(), **changes)
 
     def __repr__(self) -> str:
         """Return the options that were given."""

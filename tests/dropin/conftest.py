@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
-from lpcam.backbones import load_classifier
+from lpcam.backbones import load_classifier, resnet38d
 from lpcam.backbones.demo import build
 from lpcam.dropin import knobs
 from lpcam.views import view
@@ -64,6 +64,20 @@ def resnet50_state(tmp_path_factory) -> State:
         head = torch.randn(20, 2048, 1, 1)
     trunk = {f"resnet50.{name}": tensor for name, tensor in trunk.items() if not name.startswith("fc.")}
     return {**trunk, "classifier.weight": head}
+
+
+@pytest.fixture
+def resnet38d_state() -> State:
+    """Tensors under the names of PSA's checkpoints, twenty classes; half precision keeps the file small."""
+    with torch.device("meta"):
+        shapes = resnet38d.build("resnet38d").network.state_dict()
+    generator = torch.Generator().manual_seed(0)
+    state = {name: torch.ones(tensor.shape, dtype=torch.half) for name, tensor in shapes.items()}
+    for name, tensor in state.items():
+        if tensor.ndim == 4:
+            bound = (3 / tensor[0].numel()) ** 0.5
+            state[name] = torch.empty(tensor.shape, dtype=torch.half).uniform_(-bound, bound, generator=generator)
+    return {**state, "fc8.weight": torch.randn(20, 4096, 1, 1, generator=generator).half()}
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,22 @@ def test_psa_writes_only_what_was_asked_for(script):
     assert sorted(path.name for path in Path().iterdir()) == ["ha", "ha.lpcam", "res38_cls.pth", "voc12"]
 
 
+def test_psa_with_its_own_network(place, resnet38d_state):
+    torch.save(resnet38d_state, "res38_cls.pth")
+    few = ["2007_000032", "2007_000039"]
+    words = [
+        "--weights",
+        "res38_cls.pth",
+        "--infer_list",
+        place.list_of("few.txt", few),
+        "--voc12_root",
+        str(place.voc),
+    ]
+    assert psa.REPOSITORY.main([*words, "--out_cam", "cam"]) == 0
+    for name in few:
+        maps_of("cam", name)
+
+
 def test_seam_appends_its_alphas(script):
     pytest.importorskip("pydensecrf", reason="needs the extra crf")
     assert seam.REPOSITORY.main([*script, "--out_cam", "cam", "--out_crf", "out/crf"]) == 0
