@@ -87,7 +87,12 @@ def data_options(*, required: bool) -> Callable[[Command], Command]:
     """Return the options that name a split of a data set."""
     return stacked(
         click.option("--dataset", required=required, help="voc, coco, folder or demo; see docs/datasets.md."),
-        click.option("--root", type=_FILE, required=required, help="Folder of the data set: JPEGImages, annotations or photos are in it."),
+        click.option(
+            "--root",
+            type=_FILE,
+            required=required,
+            help="Folder of the data set: JPEGImages, annotations or photos are in it.",
+        ),
         click.option("--split", help="Name of a list (train, val2014, all) or its path. [default: train]"),
         click.option("--labels", type=_FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy."),
         click.option("--classes", type=_FILE, help="File of class names, a name a line."),
