@@ -1,10 +1,14 @@
 """lpcam.datasets: open_split, by hand and on the real photos (each layout has its own file in tests/datasets)."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click import Context
+from lpcam_cli.main import main
 from PIL import Image
 
 from lpcam.datasets import KINDS, open_split, photo_size, read_mask, read_photo
@@ -89,3 +93,21 @@ def test_real_masks_fit_their_photos(real_data: Path, folder: str, split: str) -
         assert pixels.shape == (*mask.shape, 3) == (*photo_size(photo.path), 3)
         with Image.open(photo.path) as image:
             assert (pixels == image.convert("RGB")).all()
+
+
+# ------------------------------------------------------------------------------------------- the page
+
+
+def commands_of_the_page() -> list[str]:
+    text = (Path(__file__).parents[1] / "docs/datasets.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    return re.findall(r"^ +(lpcam .*)$", text, re.MULTILINE)
+
+
+def test_every_command_of_the_page_can_be_parsed() -> None:
+    lines = commands_of_the_page()
+    assert {line.split()[1] for line in lines} >= {"run", "import-prototypes", "import-features"}
+    for line in lines:
+        _, name, *arguments = shlex.split(line)
+        command = main.get_command(Context(main), name)
+        assert command is not None
+        command.make_context(name, arguments)
