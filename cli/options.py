@@ -105,7 +105,7 @@ classifier_options = stacked(
     click.option(
         "--arch",
         required=True,
-        help="resnet50 (IRN), resnet38d (PSA, SEAM, EDAM), torchvision/NAME, timm/NAME or demo.",
+        help="resnet50 (IRN), resnet38d (PSA, SEAM, EDAM), mctformer, torchvision/NAME, timm/NAME, demo.",
     ),
     click.option("--weights", type=str, required=True, help="Checkpoint file, or 'imagenet'."),
     click.option("--stride", type=int, help="Output stride: 8, 16 or 32. [default: 16]"),

@@ -185,6 +185,9 @@ def test_features_of_a_vit_are_its_patch_tokens_at_their_places(saved):
     class_token = tokens[0][:, 0]
     torch.testing.assert_close(logits(model, class_token) + net.heads.head.bias, expected, rtol=1e-4, atol=1e-5)
     assert model.features(images(97, 150)).shape[2:] == (3, 5)
+    large = {**net.state_dict(), "encoder.pos_embedding": torch.zeros(1, 1 + 12 * 12, 768)}
+    model = load_classifier("torchvision/vit_b_32", saved(large))
+    assert model.features(images(384, 384)).shape[2:] == (12, 12)
 
 
 @torch.no_grad()

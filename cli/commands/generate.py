@@ -38,6 +38,7 @@ from ..rendering import exit_for, print_json, print_next_steps, print_stage
 @methods_option
 @scales_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
+@click.option("--attention", help="Put MCTformer's attention on the maps: fuse, or refine (and the patch affinity).")
 @data_options(required=False)
 @execution_options
 @placement_options
@@ -67,7 +68,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             execution=take_execution(options),
             placement=take_placement(options),
             progress=progress,
-            **take(options, "methods", "refiner", "scales", "out", "split", "overwrite"),
+            **take(options, "methods", "refiner", "scales", "out", "split", "attention", "overwrite"),
         )
     if as_json:
         print_json(report.as_json())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURES", "Classifier", "known_architectures", "load_classifier"]
 
-ARCHITECTURES = ("demo", "resnet38d", "resnet50", "timm/NAME", "torchvision/NAME")
+ARCHITECTURES = ("demo", "mctformer", "resnet38d", "resnet50", "timm/NAME", "torchvision/NAME")
 """What ``--arch`` takes; ``known_architectures()`` lists every NAME of torchvision."""
 
 _HOMES = {

@@ -10,10 +10,13 @@ each other.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lpcam.records import Attention
 
 
 class PatchGrid(nn.Module):
@@ -35,6 +38,20 @@ class PatchGrid(nn.Module):
         """Return float [N, C, h, w], h about H / p, of normalised images [N, 3, H, W]."""
         images = whole_patches(images, self.patch)
         return token_grid(self.net(images)[:, self.prefix_tokens :], images.shape[2] // self.patch)
+
+    @property
+    def attends(self) -> bool:
+        """Whether the network has class tokens whose attention it can tell."""
+        return hasattr(self.net, "attend")
+
+    def attend(self, images: Tensor) -> tuple[Tensor, Attention]:
+        """Return what ``forward`` does, and what the tokens of the K classes and the patches attended to."""
+        images = whole_patches(images, self.patch)
+        net: Any = self.net
+        tokens, attention = net.attend(images)
+        height, patches = images.shape[2] // self.patch, tokens.shape[1]
+        to_patches = attention[:, :-patches, -patches:].unflatten(2, (height, patches // height))
+        return token_grid(tokens, height), Attention(to_patches, attention[:, -patches:, -patches:])
 
 
 class ChannelsFirst(nn.Module):

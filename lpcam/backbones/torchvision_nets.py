@@ -40,7 +40,6 @@ from lpcam.backbones.patches import PatchGrid, with_positions
 from lpcam.errors import LpcamError, unknown
 
 _COMPUTING = ("regnet_", "swin_v2_")  # they compute with tensors while they are built
-_LARGE = {"vit_h_14": 518}  # px of the images whose position embedding the published weights have
 
 Family = Callable[[nn.Module], tuple[tuple[str, ...], str]]
 """Prepares a network for dense use; returns its stages and the name of its class weights."""
@@ -198,7 +197,7 @@ class _Tokens(nn.Module):
 
 def _vit(model: str) -> Blueprint:
     with torch.device("meta"):
-        network = models.get_model(model, weights=None, num_classes=1, image_size=_LARGE.get(model, 224))
+        network = models.get_model(model, weights=None, num_classes=1)
     trunk = PatchGrid(_Tokens(network), network.patch_size, prefix_tokens=1)
     return Blueprint(
         nn.ModuleDict({"trunk": trunk}),
@@ -207,7 +206,16 @@ def _vit(model: str) -> Blueprint:
         rename=_vit_name,
         imagenet=partial(imagenet_tensors, model),
         minimum_side=network.patch_size,
+        adapt=_with_positions,
     )
+
+
+def _with_positions(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Take room for the position embedding of the checkpoint, which may be of larger images."""
+    positions = tensors.get(f"{_VIT_TRUNK}encoder.pos_embedding")
+    if positions is not None:
+        like = next(network.parameters())
+        network.get_submodule("trunk.net.encoder").pos_embedding = nn.Parameter(like.new_zeros(positions.shape))
 
 
 def _vit_name(key: str) -> str:

@@ -21,6 +21,7 @@ from lpcam.forward import Forward
 from lpcam.generate import SHARD_SIZE, Sink, empty_notices
 from lpcam.generate import generate as generate_maps
 from lpcam.methods import Method
+from lpcam.methods.attention import GUIDES
 from lpcam.methods.cam import Cam
 from lpcam.methods.lpcam import Lpcam
 from lpcam.prototypes import Prototypes
@@ -56,6 +57,7 @@ def generate(
     out: Path | None = None,
     data: DataSource | None = None,
     split: str | None = None,
+    attention: str | None = None,
     execution: Execution = Execution(),
     placement: Placement = Placement(),
     overwrite: bool = False,
@@ -74,6 +76,7 @@ def generate(
         out: Folder of the seeds in place of the workspace's (a sub-folder a method if there are several).
         data: Other photos than the prototypes came from.
         split: Another split of the same data set.
+        attention: One of `lpcam.methods.attention.GUIDES`, put on the maps; the classifier must have class tokens.
         execution: Device, batch size, workers.
         placement: Engine, processes, and this process's share of the photos.
         overwrite: Replace seeds of another run.
@@ -84,6 +87,8 @@ def generate(
             used, or a package or file that a part needs is missing.
     """
     Writing.of(refiner, parts, Origin())  # what is unknown or missing is refused before anything is read
+    if attention is not None and attention not in GUIDES:
+        raise unknown("attention", attention, GUIDES)
     placement.refuse_overwrite(overwrite, out or workspace.root / "seeds")
     manifest = read_manifest(workspace.features)
     source = data or DataSource.from_json(manifest.sources["data"])
@@ -102,6 +107,7 @@ def generate(
         dataset=source.dataset,
         scales=check_scales(scales or manifest.description.scales),
         execution=execution,
+        attention=attention,
     )
     for writing in job.writings.values():
         writing.check(photos.photos)
@@ -109,6 +115,8 @@ def generate(
     next_steps: list[str] = []
     for name, folder in job.folders.items():
         made_by = _made_by(name, job.writings[name], opened.forward, photos, opened.prototypes)
+        if attention is not None:
+            made_by["attention"] = attention
         family = job.writings[name].refiner
         claim_seeds(folder, made_by, photos.split, photos.fingerprint, suffix=family.suffix, overwrite=overwrite)
         next_steps += write_next_step(family, folder, job.origin(name))
@@ -150,6 +158,7 @@ class GenerationJob:
         dataset: Kind of the photos' data set.
         scales: Of the views.
         execution: Batch size, workers, precision.
+        attention: Put on the maps, if any.
     """
 
     classifier: ClassifierSource
@@ -161,6 +170,7 @@ class GenerationJob:
     dataset: str
     scales: tuple[float, ...]
     execution: Execution
+    attention: str | None = None
 
     def open(self, device: str) -> Runner:
         """Load classifier and prototypes and return the function that writes the seeds of a shard."""
@@ -191,6 +201,8 @@ class _Opened:
     def __init__(self, job: GenerationJob, device: str) -> None:
         self._job = job
         net = job.classifier.load_again(len(job.description.classes), device, job.description.weights_sha256)
+        if job.attention is not None:
+            net.require_attention()
         self.forward = Forward(net, job.scales, precision=job.execution.precision, compiled=job.execution.compiled)
         self.prototypes = _PrototypesOnce(job.prototypes, net, job.description.fingerprint)
         self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
@@ -206,6 +218,7 @@ class _Opened:
             is_waiting=job.is_waiting,
             execution=job.execution,
             writers=_CUDA_WRITERS if self.forward.device.type == "cuda" else 1,
+            attention=self._job.attention,
             progress=lambda _stage, done, _total: tick(done),
         )
 
