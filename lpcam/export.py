@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from lpcam.backbones.classifier import Classifier
+from lpcam.corridor.basis import read_basis
 from lpcam.errors import LpcamError, unknown
 from lpcam.files import write_atomically
 from lpcam.live.layers import ReshapeTransform, Tap, evaluating
@@ -22,8 +23,6 @@ from lpcam.live.matching import check_layer, check_weights, layer_or_that_of
 from lpcam.live.models import TappedModel
 from lpcam.methods.lpcam import prototype_activation
 from lpcam.prototypes import Prototypes
-from lpcam.sources import ClassifierSource
-from lpcam.store import read_manifest
 from lpcam.views import padded_size
 from lpcam.workspace import Workspace
 
@@ -154,10 +153,8 @@ def export_workspace(
         LpcamError: features or prototypes are missing or do not belong together, or as `export`.
     """
     _require_format(format)
-    manifest = read_manifest(workspace.features)
-    description = manifest.description
-    source = ClassifierSource.from_json(manifest.sources["classifier"])
-    model = source.load_again(len(description.classes), "cpu", description.weights_sha256)
+    basis = read_basis(workspace)
+    model = basis.classifier.load_again(len(basis.classes), "cpu", basis.weights_sha256)
     net = LpcamNet(model, prototypes=workspace.prototypes, upsample=upsample)
     return export(net, path, format=format, size=size, dynamic=dynamic)
 

@@ -58,7 +58,7 @@ def own_state(arch: str) -> State:
 
 @pytest.mark.parametrize("arch", [name for name in candidates() if "/" not in name])
 def test_an_own_architecture_is_known_by_its_names(arch, held):
-    assert recognise(held({**own_state(arch), "fc.weight": torch.zeros(7, 3)})) == arch
+    assert recognise(held(own_state(arch))) == arch
 
 
 def test_irns_checkpoint_and_a_parallel_one(held):

@@ -123,6 +123,7 @@ def has_shapes_of(arch: str, tensors: Tensors, source: str) -> bool:
     """
     blueprint = _blueprint(arch)
     named = checkpoints.canonical(tensors, blueprint.rename, source)
+    blueprint.adapt(blueprint.network, named)
     return not checkpoints.differences(_without_head(blueprint, named), _trunk_shapes(blueprint))
 
 

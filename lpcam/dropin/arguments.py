@@ -22,6 +22,7 @@ class Argument:
         default: Where it is not given.
         many: It takes several values on a command line.
         needed: There is no default.
+        switch: It takes no value on a command line.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Argument:
     default: Any = None
     many: bool = False
     needed: bool = False
+    switch: bool = False
 
     @property
     def attribute(self) -> str:

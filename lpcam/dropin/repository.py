@@ -111,6 +111,9 @@ class Repository:
             allow_abbrev=False,
         )
         for argument in self.arguments:
+            if argument.switch:
+                parser.add_argument(f"--{argument.name}", help=argument.meaning, action="store_true")
+                continue
             parser.add_argument(
                 f"--{argument.name}",
                 help=argument.meaning,

@@ -36,6 +36,7 @@ class Order:
         scales: Of the views of the photos.
         workers: Threads that read photos ahead, of all processes together.
         parts: What the family reads beside its seeds.
+        attention: Put on the maps, see `lpcam.corridor.generate`.
         labels: File of image-level labels, where an argument names it.
         workspace: Folder of the run; None for one beside the seeds.
     """
@@ -48,6 +49,7 @@ class Order:
     scales: tuple[float, ...] = PUBLISHED_SCALES
     workers: int = 1
     parts: PartOptions = PartOptions()
+    attention: str | None = None
     labels: Path | None = None
     workspace: Path | None = None
 
@@ -115,6 +117,7 @@ def make_seeds(order: Order, knobs: Knobs, progress: Progress) -> SeedingReport:
         workspace,
         refiner=order.refiner,
         parts=order.parts,
+        attention=order.attention,
         scales=order.scales,
         out=order.out,
         execution=execution,

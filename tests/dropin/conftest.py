@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
-from lpcam.backbones import load_classifier, resnet38d
+from lpcam.backbones import load_classifier, mctformer, resnet38d
 from lpcam.backbones.demo import build
 from lpcam.dropin import knobs
 from lpcam.views import view
@@ -78,6 +78,19 @@ def resnet38d_state() -> State:
             bound = (3 / tensor[0].numel()) ** 0.5
             state[name] = torch.empty(tensor.shape, dtype=torch.half).uniform_(-bound, bound, generator=generator)
     return {**state, "fc8.weight": torch.randn(20, 4096, 1, 1, generator=generator).half()}
+
+
+@pytest.fixture
+def mctformer_state() -> State:
+    """Random tensors under the names of MCTformer's checkpoints, twenty classes."""
+    with torch.device("meta"):
+        shapes = mctformer.build("mctformer").network.state_dict()
+    generator = torch.Generator().manual_seed(0)
+    trunk = {
+        name.removeprefix("trunk.net."): torch.randn(tensor.shape, generator=generator) / tensor.shape[-1] ** 0.5
+        for name, tensor in shapes.items()
+    }
+    return {**trunk, "head.weight": torch.randn(20, 384, 3, 3, generator=generator)}
 
 
 @pytest.fixture(scope="session")

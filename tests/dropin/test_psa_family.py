@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from lpcam.dropin import edam, mctformer, psa, seam
+from lpcam.dropin.arguments import Bag
 from lpcam.errors import LpcamError
 
 from .conftest import LABELS, SIZES
@@ -86,7 +87,7 @@ def test_psa_writes_only_what_was_asked_for(script):
 
 def test_psa_with_its_own_network(place, resnet38d_state):
     torch.save(resnet38d_state, "res38_cls.pth")
-    few = ["2007_000032", "2007_000039"]
+    few = ["2007_000039"]
     words = [
         "--weights",
         "res38_cls.pth",
@@ -142,12 +143,38 @@ def test_mctformer_from_its_lists_folder(place, small_state):
     torch.save({"model": small_state}, "checkpoint.pth")
     place.list_of("train_aug_id.txt", list(SIZES))
     words = ["--data-path", str(place.voc), "--img-list", "voc12", "--resume", "checkpoint.pth", "--scales", "1", ".75"]
-    others = ["--gen_attention_maps", "--attention-type", "fused", "--layer-index", "3", "--data-set", "VOC12MS"]
+    others = ["--gen_attention_maps", "--attention-type", "patchcam", "--layer-index", "3", "--data-set", "VOC12MS"]
     labels = ["--label-file-path", "voc12/cls_labels.npy"]
     assert mctformer.REPOSITORY.main([*words, *others, *labels, "--cam-npy-dir", "results/npy"]) == 0
     for name in SIZES:
         for plane in maps_of("results/npy", name).values():
             assert (plane.min(), plane.max()) in ((0, 1), (0, 0))
+
+
+def test_mctformer_keeps_the_attention_of_its_network(place, mctformer_state, capfd):
+    torch.save({"model": mctformer_state}, "checkpoint.pth")
+    bag = Namespace(
+        data_path=str(place.voc),
+        img_list=place.list_of("few.txt", ["2007_000039"]),
+        resume="checkpoint.pth",
+        cam_npy_dir="refined",
+        scales=[1.0],
+        attention_type="fused",
+        layer_index=3,
+        patch_attn_refine=True,
+    )
+    report = mctformer.run(bag)
+    assert report.arch == "mctformer"
+    maps_of("refined", "2007_000039")
+    assert '"attention": "refine"' in Path("refined/.lpcam-seeds.json").read_text()
+
+
+@pytest.mark.parametrize(("kind", "refined", "attention"), [("fused", False, "fuse"), ("patchcam", True, None)])
+def test_attention_types_of_mctformer(kind, refined, attention):
+    bag = Namespace(attention_type=kind, patch_attn_refine=refined)
+    assert mctformer._attention(Bag(bag, mctformer.REPOSITORY.arguments)) == attention
+    with pytest.raises(LpcamError, match="attention-type is 'transcam': give fused, or patchcam"):
+        mctformer._attention(Bag(Namespace(attention_type="transcam"), mctformer.REPOSITORY.arguments))
 
 
 @pytest.mark.parametrize(
