@@ -186,6 +186,7 @@ def test_every_field_of_the_description_changes_the_fingerprint():
         "scales": (1.0,),
         "dtype": "float16",
         "precision": "bfloat16",
+        "origin": "elsewhere",
     }
     assert set(changes) == set(json.loads(json.dumps(description().__dict__)))
     assert all(description(**{name: value}).fingerprint != plain for name, value in changes.items())
