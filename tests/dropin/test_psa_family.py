@@ -87,18 +87,12 @@ def test_psa_writes_only_what_was_asked_for(script):
 
 def test_psa_with_its_own_network(place, resnet38d_state):
     torch.save(resnet38d_state, "res38_cls.pth")
-    few = ["2007_000039"]
-    words = [
-        "--weights",
-        "res38_cls.pth",
-        "--infer_list",
-        place.list_of("few.txt", few),
-        "--voc12_root",
-        str(place.voc),
-    ]
+    Image.new("RGB", (20, 24), "teal").save(place.voc / "JPEGImages/2007_000039.jpg")  # smaller than the others
+    listed = place.list_of("few.txt", ["2007_000039"])
+    words = ["--weights", "res38_cls.pth", "--infer_list", listed, "--voc12_root", str(place.voc)]
     assert psa.REPOSITORY.main([*words, "--out_cam", "cam"]) == 0
-    for name in few:
-        maps_of("cam", name)
+    maps = np.load("cam/2007_000039.npy", allow_pickle=True).item()
+    assert {key: plane.shape for key, plane in maps.items()} == {19: (24, 20)}
 
 
 def test_seam_appends_its_alphas(script):
