@@ -37,7 +37,7 @@ TESTS = {  # (arch, origin): the test that backs the row
     ("timm/NAME", "CLIP image towers"): (
         "test_timm_nets.py::test_text_embeddings_are_compared_where_clip_compares_them"
     ),
-    ("demo", "lpcam demo"): "test_training.py::test_it_learns_what_the_labels_say",
+    ("demo", "lpcam demo"): "training/test_demo_classifier.py::test_it_learns_what_the_labels_say",
 }
 
 
