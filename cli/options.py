@@ -96,7 +96,11 @@ def data_options(*, required: bool) -> Callable[[Command], Command]:
 
 
 classifier_options = stacked(
-    click.option("--arch", required=True, help="resnet50 (IRN family), torchvision/NAME, timm/NAME or demo."),
+    click.option(
+        "--arch",
+        required=True,
+        help="resnet50 (IRN), resnet38d (PSA, SEAM, EDAM), mctformer, torchvision/NAME, timm/NAME, demo.",
+    ),
     click.option("--weights", type=str, required=True, help="Checkpoint file, or 'imagenet'."),
     click.option("--stride", type=int, help="Output stride: 8, 16 or 32. [default: 16]"),
     click.option("--layer", help="Feature layer. [default: the last before pooling]"),
@@ -119,6 +123,7 @@ profile_options = stacked(
     click.option("--class-threshold", type=float, help="Least z of a class prototype. [.9]"),
     click.option("--context-low", type=float, help="z of a context prototype is above this. [voc .05, coco 0]"),
     click.option("--context-high", type=float, help="z of a context prototype is below this. [voc .9, coco .5]"),
+    click.option("--filter", help="Of the centres: softmax (the paper's), rank, quantile or auto. [default: auto]"),
     click.option("--images-per-class", type=int, help="Images drawn with replacement, 0 for all. [voc 0, coco 100]"),
     click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
     click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
@@ -132,6 +137,7 @@ _PROFILE_FIELDS = (
     "images_per_class",
     "restarts",
     "iterations",
+    "filter",
 )
 
 

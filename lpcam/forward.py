@@ -21,7 +21,7 @@ from lpcam.backbones.classifier import Classifier
 from lpcam.datasets import photo_size, read_photo
 from lpcam.errors import LpcamError
 from lpcam.precision import computing_in, resolve_precision
-from lpcam.records import Failure, Photo
+from lpcam.records import Attention, Failure, Photo
 from lpcam.views import check_scales, view, view_size, with_mirror
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
@@ -103,6 +103,24 @@ class Forward:
             images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
             features = self._timed(images.to(memory_format=torch.channels_last))
             yield features.view(2, len(loaded.photos), *features.shape[1:])
+
+    @torch.inference_mode()
+    def attended(self, loaded: Loaded) -> Iterator[tuple[Tensor, Attention]]:
+        """Yield the same features, and what was attended to: of 2·B images, all images first, then their mirrors.
+
+        The network is not sent through torch.compile here.
+
+        Raises:
+            LpcamError: the classifier has no attention.
+        """
+        for views in loaded.views:
+            images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
+            with self._clock, computing_in(self.precision, str(self.device)):
+                features, attention = self.classifier.attend(images)
+            yield (
+                features.float().view(2, len(loaded.photos), *features.shape[1:]),
+                Attention(attention.to_patches.float(), attention.among_patches.float()),
+            )
 
     def _timed(self, images: Tensor) -> Tensor:
         with self._clock, computing_in(self.precision, str(self.device)):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
 from lpcam.methods import Method
-from lpcam.records import ActivationMaps, Execution, Failure, Photo, Progress, StageReport, silent
+from lpcam.methods.attention import guide
+from lpcam.records import ActivationMaps, Attention, Execution, Failure, Photo, Progress, StageReport, silent
 from lpcam.views import merge_scales
 
 Sink = Callable[[str, ActivationMaps], None]
@@ -31,6 +32,7 @@ def generate(
     is_waiting: Callable[[Photo], bool] = lambda _: True,
     execution: Execution = Execution(),
     writers: int = 1,
+    attention: str | None = None,
     progress: Progress = silent,
 ) -> StageReport:
     """Make the activation maps of photos and hand them to the sinks.
@@ -47,6 +49,7 @@ def generate(
         is_waiting: Whether a photo has no maps yet.
         execution: Batch size and workers; device and precision are those of ``forward``.
         writers: Threads that call the sinks, ≥ 1.
+        attention: One of `lpcam.methods.attention.GUIDES`, put on the maps of all methods; None leaves them.
         progress: Told after every photo.
 
     Returns:
@@ -64,7 +67,7 @@ def generate(
             if isinstance(loaded, Failure):
                 failures.append(loaded)
                 continue
-            for name, method_maps in activation_maps(forward, loaded, methods).items():
+            for name, method_maps in activation_maps(forward, loaded, methods, attention).items():
                 arrived = _arrival(forward.device)
                 for photo, maps in zip(loaded.photos, method_maps, strict=True):
                     pending.append(writer.submit(_write, name, sinks[name], photo.name, maps, arrived))
@@ -84,22 +87,28 @@ def empty_notices(empty: Mapping[str, int]) -> tuple[str, ...]:
 
 
 @torch.inference_mode()
-def activation_maps(forward: Forward, loaded: Loaded, methods: Mapping[str, Method]) -> dict[str, list[ActivationMaps]]:
+def activation_maps(
+    forward: Forward, loaded: Loaded, methods: Mapping[str, Method], attention: str | None = None
+) -> dict[str, list[ActivationMaps]]:
     """Return the activation maps of each photo of a batch under every method.
 
     Args:
         forward: Classifier and scales.
         loaded: B photos of one size.
         methods: By name.
+        attention: See `generate`.
 
     Returns:
         For every method, B activation maps on the CPU.
     """
     scale_maps: dict[str, list[list[torch.Tensor]]] = {name: [[] for _ in loaded.photos] for name in methods}
-    for features in forward.features(loaded):
+    for features, seen in _seen(forward, loaded, attention):
         for name, method in methods.items():
             for index, photo in enumerate(loaded.photos):
-                scale_maps[name][index].append(method.view_maps(features[:, index], photo.labels))
+                maps = method.view_maps(features[:, index], photo.labels)
+                if attention is not None and seen is not None:
+                    maps = guide(maps, seen.of((index, len(loaded.photos) + index)), photo.labels, attention)
+                scale_maps[name][index].append(maps)
     return {
         name: [
             _to_cpu(merge_scales(maps, photo.labels, loaded.size, methods[name].epsilon))
@@ -107,6 +116,12 @@ def activation_maps(forward: Forward, loaded: Loaded, methods: Mapping[str, Meth
         ]
         for name, of_method in scale_maps.items()
     }
+
+
+def _seen(forward: Forward, loaded: Loaded, attention: str | None) -> Iterator[tuple[torch.Tensor, Attention | None]]:
+    if attention is None:
+        return ((features, None) for features in forward.features(loaded))
+    return forward.attended(loaded)
 
 
 def _to_cpu(maps: ActivationMaps) -> ActivationMaps:

@@ -7,6 +7,9 @@ from typing import Any
 
 from lpcam.errors import LpcamError, unknown
 
+FILTERS = ("auto", "softmax", "rank", "quantile")
+"""``auto`` is softmax for features without negative values, as the paper has them, and rank for others."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -15,12 +18,13 @@ class Profile:
     Attributes:
         k: Number of centres on each side (object, rest) of a class.
         tau: Positions with CAM > tau are object vectors, CAM < tau rest vectors (Eq. 2).
-        class_threshold: μ_f: an object centre with z > μ_f is a class prototype (Eq. 4).
-        context_low: A rest centre is a context prototype where context_low < z < context_high.
+        class_threshold: μ_f: an object centre with z > μ_f is a class prototype (Eq. 4); of the softmax filter alone.
+        context_low: A rest centre is a context prototype where context_low < z < context_high; the same.
         context_high: μ_b, the upper end.
         images_per_class: Number of images drawn with replacement for every class; 0 takes all, once.
         restarts: Number of k-means starts; the one with the best objective is kept.
         iterations: Most k-means iterations of a start.
+        filter: Which centres become prototypes, one of `FILTERS`, see `lpcam.prototypes.select`.
     """
 
     k: int = 12
@@ -31,6 +35,7 @@ class Profile:
     images_per_class: int = 0
     restarts: int = 1
     iterations: int = 100
+    filter: str = "auto"
 
     def as_json(self) -> dict[str, Any]:
         """Return the hyper-parameters by name."""
@@ -44,7 +49,7 @@ PROFILES = {
 DEFAULT_PROFILE = "voc"
 
 
-def get_profile(name: str = DEFAULT_PROFILE, **changes: float) -> Profile:
+def get_profile(name: str = DEFAULT_PROFILE, **changes: float | str) -> Profile:
     """Return a published profile with some hyper-parameters changed.
 
     Args:
@@ -71,6 +76,8 @@ def _check(profile: Profile) -> None:
     for field in ("tau", "class_threshold", "context_low", "context_high"):
         if not 0 <= getattr(profile, field) <= 1:
             raise LpcamError(f"{field} is {getattr(profile, field)}: choose a value in 0..1")
+    if profile.filter not in FILTERS:
+        raise unknown("filter", profile.filter, FILTERS)
     if profile.context_low >= profile.context_high:
         raise LpcamError(
             f"context_low {profile.context_low} is not below context_high {profile.context_high}: swap or widen them"

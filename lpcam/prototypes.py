@@ -27,6 +27,7 @@ from lpcam.profiles import Profile
 
 SCHEMA = 1
 OBJECT, REST = "object", "rest"
+_FIRST_FILTER = "softmax"
 
 Gather = Callable[[int, str], Tensor]
 """``gather(class index, side)`` returns float32 [M, C], the local features of one side of one class."""
@@ -150,6 +151,54 @@ def select_context(scores: Tensor, low: float, high: float) -> Tensor:
     return (scores > low) & (scores < high)
 
 
+def select(objects: Tensor, rest: Tensor, weights: Tensor, label: int, profile: Profile) -> tuple[Tensor, Tensor, bool]:
+    """Choose class prototypes among the object centres and context prototypes among the rest centres.
+
+    ``softmax`` is the paper's filter: z against μ_f and μ_b. It asks for logits c · w of the size that features after a
+    ReLU, of large norm, give: where the features are short (cosines of CLIP) or their logits close together, z is near
+    1/K for every centre and none passes 0.9; where they are long, z is 0 or 1. The other two compare logits only
+    with one another, so that the scale of features and weights does not matter:
+
+    - ``rank``: a class prototype is an object centre whose own logit is the largest of its row; a context prototype
+      is a rest centre whose own logit is not. That is what z > μ_f becomes when features are made longer and longer.
+    - ``quantile``: the log-odds of z over all centres of the class, both sides, are cut at their median; object centres
+      from there up are class prototypes, rest centres below are context prototypes. It also chooses for a class that
+      is never the largest, or where there is one class only.
+
+    Args:
+        objects: float32 [P, C], centres of the object side.
+        rest: float32 [P', C], centres of the rest.
+        weights: float32 [K, C].
+        label: n.
+        profile: The filter and its thresholds.
+
+    Returns:
+        bool [P], bool [P'], and whether no object centre passed and the one of highest z was taken.
+
+    Departs from the paper: ``rank`` and ``quantile`` are ours.
+    """
+    chosen, context = _SELECT[filter_for(profile.filter, torch.cat([objects, rest]))](
+        objects, rest, weights, label, profile
+    )
+    if len(chosen) == 0 or bool(chosen.any()):
+        return chosen, context, False
+    chosen[_log_odds(objects, weights, label).argmax()] = True
+    return chosen, context, True
+
+
+def filter_for(name: str, features: Tensor) -> str:
+    """Return the filter ``auto`` means for these features; another name is kept.
+
+    Features without negative values come from a ReLU or the like, which the softmax filter was made for.
+
+    >>> filter_for("auto", torch.tensor([0.0, 2.0])), filter_for("auto", torch.tensor([-0.1, 2.0]))
+    ('softmax', 'rank')
+    """
+    if name != "auto":
+        return name
+    return "rank" if bool((features < 0).any()) else "softmax"
+
+
 def build_class(
     gather: Callable[[str], Tensor],
     weights: Tensor,
@@ -173,8 +222,7 @@ def build_class(
     rest, rest_count = _cluster_side(gather, REST, label, profile, seed, engine)
     object_scores = class_scores(objects.centres, weights, label)
     rest_scores = class_scores(rest.centres, weights, label)
-    chosen, fallback = select_class(object_scores, profile.class_threshold)
-    context = select_context(rest_scores, profile.context_low, profile.context_high)
+    chosen, context, fallback = select(objects.centres, rest.centres, weights, label, profile)
     return Centres(
         vectors=torch.cat([objects.centres, rest.centres]),
         is_object=torch.cat([torch.ones_like(chosen), torch.zeros_like(context)]),
@@ -247,6 +295,42 @@ class Prototypes:
             ) from error
 
 
+def _by_softmax(objects: Tensor, rest: Tensor, weights: Tensor, label: int, profile: Profile) -> tuple[Tensor, Tensor]:
+    chosen = class_scores(objects, weights, label) > profile.class_threshold
+    return chosen, select_context(class_scores(rest, weights, label), profile.context_low, profile.context_high)
+
+
+def _by_rank(objects: Tensor, rest: Tensor, weights: Tensor, label: int, profile: Profile) -> tuple[Tensor, Tensor]:
+    return _is_largest(objects, weights, label), ~_is_largest(rest, weights, label)
+
+
+def _by_quantile(objects: Tensor, rest: Tensor, weights: Tensor, label: int, profile: Profile) -> tuple[Tensor, Tensor]:
+    of_objects, of_rest = _log_odds(objects, weights, label), _log_odds(rest, weights, label)
+    everything = torch.cat([of_objects, of_rest])
+    if len(everything) == 0:
+        return of_objects > 0, of_rest > 0
+    median = everything.quantile(0.5)
+    return of_objects >= median, of_rest < median
+
+
+_SELECT = {"softmax": _by_softmax, "rank": _by_rank, "quantile": _by_quantile}
+
+
+def _is_largest(centres: Tensor, weights: Tensor, label: int) -> Tensor:
+    logits = centres.double() @ weights.double().T
+    return logits[:, label] >= logits.amax(dim=1)
+
+
+def _log_odds(centres: Tensor, weights: Tensor, label: int) -> Tensor:
+    """Return log z − log(1 − z), which tells centres apart where z itself is 0 or 1: float64 [P].
+
+    Where there is one class only z is always 1; then the logit.
+    """
+    logits = centres.double() @ weights.double().T
+    others = torch.cat([logits[:, :label], logits[:, label + 1 :]], dim=1)
+    return logits[:, label] - others.logsumexp(dim=1) if others.shape[1] else logits[:, label]
+
+
 def _cluster_side(
     gather: Callable[[str], Tensor], side: str, label: int, profile: Profile, seed: int, engine: str
 ) -> tuple[Clusters, int]:
@@ -283,7 +367,7 @@ def _pack(centres: tuple[Centres, ...]) -> dict[str, Tensor]:
 def _unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> Prototypes:
     if description["schema"] != SCHEMA:
         raise ValueError(f"schema {description['schema']}, this version reads {SCHEMA}")
-    profile = Profile(**description.pop("profile"))
+    profile = Profile(**{"filter": _FIRST_FILTER, **description.pop("profile")})
     description.pop("schema")
     provenance = Provenance(**{**description, "classes": tuple(description["classes"]), "profile": profile})
     if not bool(tensors["vectors"].isfinite().all()):
@@ -298,7 +382,10 @@ def _unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> Prototyp
 
 
 def _describe(prototypes: Prototypes) -> str:
-    return json.dumps({"schema": SCHEMA, **asdict(prototypes.provenance)}, sort_keys=True)
+    provenance = asdict(prototypes.provenance)
+    if provenance["profile"]["filter"] == _FIRST_FILTER:
+        del provenance["profile"]["filter"]  # as in files from before there was a choice, so that they stay the same
+    return json.dumps({"schema": SCHEMA, **provenance}, sort_keys=True)
 
 
 def _first_line(error: Exception) -> str:

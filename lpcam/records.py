@@ -85,6 +85,24 @@ class ActivationMaps:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """What a transformer attended to in N images.
+
+    Attributes:
+        to_patches: float [N, K, h, w], by the token of every class.
+        among_patches: float [N, h·w, h·w], row by row.
+    """
+
+    to_patches: Tensor
+    among_patches: Tensor
+
+    def of(self, images: Sequence[int]) -> Attention:
+        """Return the attention in some of the images."""
+        rows = list(images)
+        return Attention(self.to_patches[rows], self.among_patches[rows])
+
+
+@dataclass(frozen=True)
 class Failure:
     """A photo that could not be processed, and why."""
 

@@ -12,9 +12,17 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision import models
 
-from lpcam.backbones import ARCHITECTURES, Classifier, known_architectures, load_classifier, torchvision_nets
+from lpcam.backbones import (
+    ARCHITECTURES,
+    Classifier,
+    checkpoints,
+    known_architectures,
+    load_classifier,
+    torchvision_nets,
+)
 from lpcam.backbones.classifier import Blueprint, stages_up_to
 from lpcam.backbones.dense import make_dense, output_shape
+from lpcam.backbones.patches import with_positions
 from lpcam.backbones.resnet50 import canonical_name
 from lpcam.errors import LpcamError
 
@@ -26,6 +34,8 @@ POOLED_LAST = [
     "efficientnet_b0",
     "mnasnet0_5",
     "densenet121",
+    "swin_t",
+    "swin_v2_t",
 ]
 PER_POSITION = ["mobilenet_v3_small", "convnext_tiny"]
 HALVINGS = {  # c: an odd side is rounded up, f: 2×2 and 4×4 kernels drop its border, as published
@@ -63,6 +73,18 @@ def load(net: nn.Module, name: str, tmp_path, **options) -> Classifier:
     path = tmp_path / "net.pth"
     torch.save(net.state_dict(), path)
     return load_classifier(name, path, **options)
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """Take a checkpoint as it would come out of its file; 100 MB stay off the disk."""
+
+    def save(content):
+        monkeypatch.setattr(checkpoints, "_require_file", lambda *_: None)
+        monkeypatch.setattr(checkpoints, "_read_torch", lambda _path: content)
+        return "net.pth"
+
+    return save
 
 
 def logits(model: Classifier, features: torch.Tensor) -> torch.Tensor:
@@ -148,10 +170,47 @@ def test_loading_draws_no_random_numbers(tmp_path):
     assert torch.equal(before, torch.get_rng_state())
 
 
+@torch.no_grad()
+def test_features_of_a_vit_are_its_patch_tokens_at_their_places(saved):
+    net = network("vit_b_32")
+    nn.init.normal_(net.heads.head.weight)
+    tokens: list[torch.Tensor] = []
+    net.encoder.register_forward_hook(lambda _net, _inputs, output: tokens.append(output))
+    expected = net(images(224, 224))
+    model = load_classifier("torchvision/vit_b_32", saved(net.state_dict()))
+    assert (model.stride, model.channels, model.minimum_side, model.layer) == (32, 768, 32, "trunk")
+    features = model.features(images(224, 224))
+    assert features.shape == (2, 768, 7, 7)
+    torch.testing.assert_close(features[:, :, 2, 3], tokens[0][:, 1 + 2 * 7 + 3], rtol=1e-4, atol=1e-5)
+    class_token = tokens[0][:, 0]
+    torch.testing.assert_close(logits(model, class_token) + net.heads.head.bias, expected, rtol=1e-4, atol=1e-5)
+    assert model.features(images(97, 150)).shape[2:] == (3, 5)
+    large = {**net.state_dict(), "encoder.pos_embedding": torch.zeros(1, 1 + 12 * 12, 768)}
+    model = load_classifier("torchvision/vit_b_32", saved(large))
+    assert model.features(images(384, 384)).shape[2:] == (12, 12)
+
+
+@torch.no_grad()
+def test_positions_are_resampled_and_prefix_tokens_keep_theirs_by_hand():
+    positions = torch.tensor([[[5.0], [1.0], [3.0], [1.0], [3.0]]])  # one prefix token, then 2×2: columns differ
+    prefix = torch.tensor([[[10.0]]])
+    same = with_positions(torch.zeros(1, 1, 2, 2), positions, prefix)
+    assert same.flatten().tolist() == [15, 1, 3, 1, 3]
+    wide = with_positions(torch.zeros(2, 1, 1, 3), positions, prefix)
+    assert wide.shape == (2, 4, 1)
+    assert wide[0].flatten().tolist() == pytest.approx([15, wide[1, 1, 0].item(), 2, 4 - wide[1, 1, 0].item()])
+    assert wide[0, 1] < 2
+
+
+def test_a_swin_has_one_stride(tmp_path):
+    with pytest.raises(LpcamError, match="output stride 16 is not possible here: give --stride 32"):
+        load(network("swin_t"), "torchvision/swin_t", tmp_path, stride=16)
+
+
 # --- output stride -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*POOLED_LAST, *PER_POSITION, "vgg11"])
+@pytest.mark.parametrize("name", [*(name for name in POOLED_LAST if "swin" not in name), *PER_POSITION, "vgg11"])
 def test_every_family_has_every_stride_at_odd_sizes(name):
     with torch.device("meta"):
         blueprint = torchvision_nets.build(f"torchvision/{name}")
@@ -392,6 +451,49 @@ def test_every_key_family_is_the_same_classifier(irn, tmp_path):
     assert len(prints) == 1
 
 
+def amn_stage_2(state):
+    """AMN's second network: the same trunk, a label encoder, and a head that is no matrix."""
+    trunk = {key: value for key, value in state.items() if not key.startswith(("classifier.", "newly_added."))}
+    aspp = {f"{prefix}.c0.weight": torch.ones(5, 2048, 3, 3) for prefix in ("classifier.1", "newly_added.0.1")}
+    return {**trunk, **aspp, "label_enc.weight": torch.ones(2048, 4), "newly_added.1.weight": torch.ones(2048, 4)}
+
+
+IRN_FAMILY = {  # repository: what it saves, from the state dict of IRN's network
+    "IRN": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "LPCAM": lambda state: state,
+    "ReCAM": lambda state: {**state, "recam_predictor.classifier.weight": torch.zeros(4, 2048, 1, 1)},
+    "AdvCAM": lambda state: {"state_dict": state},
+    "AMN-1": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "SIPE": lambda state: {
+        "net": {
+            **state,
+            "resnet50.fc.weight": torch.zeros(1000, 2048),
+            **{f"side{index}.weight": torch.zeros(128, 4, 1, 1) for index in range(1, 5)},
+            **{f"newly_added.{index}.weight": torch.zeros(128, 4, 1, 1) for index in range(1, 5)},
+        },
+        "iter": 3,
+    },
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("repository", IRN_FAMILY)
+def test_a_checkpoint_of(repository, irn, saved):
+    net, state = irn
+    model = load_classifier("resnet50", saved(IRN_FAMILY[repository](state)), num_classes=4)
+    assert torch.equal(model.class_weights, net.classifier.weight[:, :, 0, 0])
+    features = net.stage4(net.stage3(net.stage2(net.stage1(images(33, 47)))))
+    torch.testing.assert_close(model.features(images(33, 47)), features)
+
+
+def test_amn_stage_2_needs_a_head_of_its_own(irn, saved, tmp_path):
+    path = saved(amn_stage_2(irn[1]))
+    with pytest.raises(LpcamError, match=r"no class weights 'fc.weight': give them with --head FILE"):
+        load_classifier("resnet50", path)
+    np.save(tmp_path / "head.npy", np.ones((4, 2048), np.float32))
+    assert load_classifier("resnet50", path, head=tmp_path / "head.npy").num_classes == 4
+
+
 def test_prefixes_that_disagree_are_refused(irn, tmp_path):
     _, state = irn
     changed = {**state, "stage1.1.bias": state["stage1.1.bias"] + 1}
@@ -415,6 +517,9 @@ def test_prefixes_that_disagree_are_refused(irn, tmp_path):
         ("fc.weight", "fc.weight"),
         ("resnet50.fc.bias", None),
         ("side3.weight", None),
+        ("newly_added.2.weight", None),
+        ("label_enc.weight", None),
+        ("classifier.1.c0.bias", None),
         ("something.else", "something.else"),
     ],
 )

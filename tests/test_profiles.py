@@ -24,6 +24,7 @@ def test_the_published_values():
         ({"images_per_class": -1}, "images_per_class is -1"),
         ({"context_low": 0.9}, "is not below"),
         ({"class_threshold": float("nan")}, "class_threshold"),
+        ({"filter": "sofmax"}, "did you mean 'softmax'"),
     ],
 )
 def test_values_out_of_range(changes, message):

@@ -21,6 +21,8 @@ from lpcam.prototypes import (
     Provenance,
     build_class,
     class_scores,
+    filter_for,
+    select,
     select_class,
     select_context,
     split_positions,
@@ -209,3 +211,83 @@ def golden_vectors(root, weights: torch.Tensor, label: int, side: str) -> torch.
 
 def mean_best_cosine(vectors: torch.Tensor, centres: torch.Tensor) -> float:
     return float((F.normalize(vectors, dim=1) @ F.normalize(centres, dim=1).T).max(dim=1).values.double().mean())
+
+
+# --- filters -----------------------------------------------------------------------------------------------
+
+WEIGHTS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+OBJECTS = torch.tensor([[3.0, 1.0], [1.0, 3.0], [0.2, 0.1], [-1.0, -2.0]])  # own logit largest in the first and third
+REST = torch.tensor([[0.0, 4.0], [0.1, 0.0], [1.0, 1.5]])
+
+
+def chosen(name: str, objects=OBJECTS, rest=REST, weights=WEIGHTS, **changes):
+    found, context, fallback = select(objects, rest, weights, 0, Profile(filter=name, **changes))
+    return found.tolist(), context.tolist(), fallback
+
+
+def test_rank_by_hand():
+    assert chosen("rank") == ([True, False, True, False], [True, False, True], False)
+
+
+def test_quantile_by_hand():
+    # log-odds of class 0: about 2, -2, -0.5, -4.3 | -4, -0.5, -0.6: the median of the seven is -0.6
+    assert chosen("quantile") == ([True, False, True, False], [True, False, False], False)
+
+
+def test_softmax_is_the_papers_filter():
+    scores = class_scores(OBJECTS, WEIGHTS, 0)
+    assert chosen("softmax", class_threshold=0.5)[0] == (scores > 0.5).tolist()
+    assert chosen("softmax", class_threshold=0.5)[0] == [True, False, False, False]
+    rest = class_scores(REST, WEIGHTS, 0)
+    assert chosen("softmax")[1] == select_context(rest, 0.05, 0.9).tolist()
+
+
+@pytest.mark.parametrize("name", ["rank", "quantile"])
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
+def test_the_scale_of_features_and_weights_does_not_matter(name, factor):
+    """At 1e-4 every z is 1/3, at 1e4 every z is 0 or 1: softmax chooses otherwise, these two do not."""
+    generator = torch.Generator().manual_seed(0)
+    objects, rest = (torch.randn(12, 5, generator=generator) for _ in range(2))
+    weights = torch.randn(4, 5, generator=generator)
+    if name == "quantile":  # log-odds keep their order only where one other class leads: two classes
+        weights = weights[:2]
+    same = chosen(name, objects, rest, weights)
+    assert chosen(name, factor * objects, factor * rest, weights) == same
+    assert chosen(name, objects, rest, factor * weights) == same
+    assert 0 < sum(same[0]) < 12
+    assert chosen("softmax", factor * objects, factor * rest, weights) != chosen("softmax", objects, rest, weights)
+
+
+@pytest.mark.parametrize("name", ["softmax", "rank"])
+def test_every_filter_falls_back_to_the_best_centre(name):
+    assert chosen(name, OBJECTS[[1, 3]])[0::2] == ([True, False], True)
+
+
+@pytest.mark.parametrize("name", ["softmax", "rank", "quantile"])
+def test_no_centres_and_one_class(name):
+    nothing = torch.zeros(0, 2)
+    assert chosen(name, nothing, nothing) == ([], [], False)
+    objects, context, fallback = chosen(name, weights=WEIGHTS[:1])
+    assert any(objects)
+    assert not fallback
+    assert any(context) == (name == "quantile")
+
+
+def test_auto_is_softmax_after_a_relu_and_rank_elsewhere():
+    assert chosen("auto") == chosen("rank")
+    assert chosen("auto", OBJECTS.abs(), REST.abs()) == chosen("softmax", OBJECTS.abs(), REST.abs())
+    assert filter_for("quantile", OBJECTS) == "quantile"
+
+
+def test_a_file_from_before_there_was_a_choice_is_of_the_softmax_filter(tmp_path):
+    gather = gather_of(torch.rand(9, 2), torch.rand(9, 2))
+    for name in ("softmax", "rank"):
+        profile = Profile(k=2, filter=name)
+        made = Prototypes(
+            (build_class(gather, torch.eye(2), 0, profile, seed=0),), Provenance(("cat",), profile=profile)
+        )
+        made.save(tmp_path / "p.safetensors")
+        with safe_open(tmp_path / "p.safetensors", framework="pt") as file:
+            stored = json.loads(file.metadata()["lpcam"])["profile"]
+        assert ("filter" in stored) == (name != "softmax")
+        assert Prototypes.load(tmp_path / "p.safetensors").provenance.profile.filter == name

@@ -143,6 +143,41 @@ def test_a_head_that_is_no_matrix_is_refused_and_replaced_by_a_file(name, why, l
     assert model.features(images(64, 64)).isfinite().all()
 
 
+CLIP = "vit_xsmall_patch16_clip_224"
+
+
+@torch.no_grad()
+def test_text_embeddings_are_compared_where_clip_compares_them(tmp_path):
+    net = network(CLIP, num_classes=32)
+    torch.save(net.state_dict(), tmp_path / "clip.pth")
+    text = 9 * torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    np.save(tmp_path / "text.npy", text.numpy())
+    model = load_classifier(f"timm/{CLIP}", tmp_path / "clip.pth", head=tmp_path / "text.npy", num_classes=3)
+    assert (model.channels, model.layer, model.stride) == (32, "projection", 16)
+    photo = images(224, 224)
+    features = model.features(photo)
+    maps = torch.einsum("nchw,kc->nkhw", features, model.class_weights)
+    tokens = net.head(net.forward_features(photo)[:, 1:])
+    cosines = nn.functional.cosine_similarity(tokens[:, :, None], text[None, None], dim=3)
+    torch.testing.assert_close(maps.flatten(2).mT, cosines, rtol=1e-4, atol=1e-5)
+    assert cosines.std() > 0.05
+    scaled = load_classifier(f"timm/{CLIP}", tmp_path / "clip.pth", head=tmp_path / "text.npy")
+    assert scaled.sha256 == model.sha256
+
+
+@torch.no_grad()
+def test_a_probe_of_clips_patch_tokens_multiplies_them_as_they_are(tmp_path):
+    net = network(CLIP, num_classes=32)
+    torch.save(net.state_dict(), tmp_path / "clip.pth")
+    np.save(tmp_path / "probe.npy", np.eye(4, net.num_features, dtype=np.float32))
+    model = load_classifier(f"timm/{CLIP}", tmp_path / "clip.pth", head=tmp_path / "probe.npy")
+    assert (model.channels, model.layer) == (net.num_features, "trunk")
+    assert torch.equal(model.class_weights, torch.eye(4, net.num_features))
+    np.save(tmp_path / "odd.npy", np.ones((4, 7), np.float32))
+    with pytest.raises(LpcamError, match=rf"7 columns: give 32 \(text embeddings.*or {net.num_features} \(a probe"):
+        load_classifier(f"timm/{CLIP}", tmp_path / "clip.pth", head=tmp_path / "odd.npy")
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -35,6 +35,7 @@ from ..rendering import exit_for, print_json, print_stage
 @methods_option
 @scales_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
+@click.option("--attention", help="Put MCTformer's attention on the maps: fuse, or refine (and the patch affinity).")
 @data_options(required=False)
 @execution_options
 @placement_options
@@ -62,7 +63,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             execution=take_execution(options),
             placement=take_placement(options),
             progress=progress,
-            **take(options, "methods", "refiner", "scales", "out", "split", "overwrite"),
+            **take(options, "methods", "refiner", "scales", "out", "split", "attention", "overwrite"),
         )
     if as_json:
         print_json(report.as_json())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURES", "Classifier", "Trunk", "known_architectures", "load_classifier", "load_trunk"]
 
-ARCHITECTURES = ("demo", "resnet50", "timm/NAME", "torchvision/NAME")
+ARCHITECTURES = ("demo", "mctformer", "resnet38d", "resnet50", "timm/NAME", "torchvision/NAME")
 """What ``--arch`` takes; ``known_architectures()`` lists every NAME of torchvision."""
 
 _HOMES = {

@@ -72,7 +72,7 @@ def canonical(tensors: Mapping[str, Tensor], rename: Callable[[str], str | None]
 
 
 def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], source: str, arch: str) -> Tensors:
-    """Return float32 tensors of exactly the wanted names and shapes.
+    """Return float32 tensors of exactly the wanted names and shapes; whole numbers (index tables) stay as they are.
 
     The matrix of a linear layer [O, I·k·k] is reshaped where the network has a convolution [O, I, k, k].
 
@@ -91,7 +91,7 @@ def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], source:
     complaints = [*_differing_names(shaped, wanted), *_differing_shapes(shaped, wanted)]
     if complaints:
         raise LpcamError(f"{source} does not fit {arch}: {'; '.join(complaints)}: is --arch right?")
-    return {name: finite(tensor, f"{name} of {source}") for name, tensor in shaped.items()}
+    return {name: _numbers(tensor, f"{name} of {source}") for name, tensor in shaped.items()}
 
 
 def class_weights(tensor: Tensor, source: str) -> Tensor:
@@ -232,6 +232,10 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.data_ptr() == other.data_ptr() or bool(
         torch.isclose(one.flatten(), other.flatten(), rtol=0, atol=0, equal_nan=True).all()
     )
+
+
+def _numbers(tensor: Tensor, source: str) -> Tensor:
+    return finite(tensor, source) if tensor.is_floating_point() else tensor.contiguous()
 
 
 def _as_convolution(tensor: Tensor, shape: torch.Size | None) -> Tensor:

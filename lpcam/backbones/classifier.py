@@ -23,9 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lpcam.errors import LpcamError
+from lpcam.records import Attention
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,6 +39,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def same_name(key: str) -> str | None:
     """Return ``key``: the checkpoint's names are the network's own."""
     return key
+
+
+def plain_matrix(head: Tensor, num_classes: int | None) -> Tensor:
+    """Return ``head``: its rows are the classes and it is [K, C] or [K, C, 1, 1]."""
+    return head
+
+
+def as_it_is(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Leave the network as it was built."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,11 @@ class Blueprint:
         std: The same.
         no_matrix: Why the network's own head is no matrix that multiplies its features, if so; class weights then
             come from a file of their own.
+        projects: Whether the network's own head takes features to a space where they are compared with text by their
+            cosine, as in CLIP; class weights of as many columns as that space has are compared there.
+        other_heads: Canonical names that are read where ``head`` is missing, the first that is there.
+        matrix: Takes a head of another form, and the K that is wanted (None: any), to [K, C] or [K, C, 1, 1].
+        adapt: Gives the network, on the meta device, the sizes a checkpoint (by canonical names) has.
         constants: Buffers of the network that are in no state dict, by name; ``load_classifier`` fills this in.
     """
 
@@ -68,6 +87,10 @@ class Blueprint:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     no_matrix: str = ""
+    projects: bool = False
+    other_heads: tuple[str, ...] = ()
+    matrix: Callable[[Tensor, int | None], Tensor] = plain_matrix
+    adapt: Callable[[nn.Module, dict[str, Tensor]], None] = as_it_is
     constants: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -136,6 +159,32 @@ class Classifier(nn.Module):
             images = stage(images)
         return images
 
+    def require_attention(self) -> None:
+        """Refuse a network that `attend` cannot be asked of.
+
+        Raises:
+            LpcamError: the network has no class tokens.
+        """
+        if not getattr(self.stages[-1], "attends", False):
+            raise LpcamError(
+                f"{self.arch} has no attention of classes to patches: leave --attention out, or use mctformer"
+            )
+
+    @torch.no_grad()
+    def attend(self, images: Tensor) -> tuple[Tensor, Attention]:
+        """Return f(x), and what the classes and places of the network attended to.
+
+        Args:
+            images: As `features` takes them.
+
+        Raises:
+            LpcamError: the network has no class tokens.
+        """
+        self.require_attention()
+        last: Any = self.stages[-1]
+        found: tuple[Tensor, Attention] = last.attend(images)
+        return found
+
     def forward(self, images: Tensor) -> Tensor:
         """Return ``features(images)``."""
         return self.features(images)
@@ -149,3 +198,20 @@ def stages_up_to(blueprint: Blueprint, layer: str) -> list[nn.Module]:
     """
     names = blueprint.stages[: blueprint.stages.index(layer) + 1]
     return [blueprint.network.get_submodule(name) for name in names]
+
+
+class Projection(nn.Module):
+    """The head of an image tower of CLIP at every position, then L2 normalisation over channels.
+
+    Attributes:
+        weight: Float [D, C].
+        bias: Float [D].
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return float [N, D, h, w] of length 1 at every position, of features [N, C, h, w]."""
+        return F.normalize(F.conv2d(features, self.weight[:, :, None, None], self.bias), dim=1)

@@ -9,16 +9,19 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lpcam.backbones import checkpoints, torchvision_nets
 from lpcam.backbones.checkpoints import Tensors
-from lpcam.backbones.classifier import Blueprint, Builder, Classifier, stages_up_to
+from lpcam.backbones.classifier import Blueprint, Builder, Classifier, Projection, stages_up_to
 from lpcam.backbones.dense import make_dense, output_shape
 from lpcam.backbones.trunk import Trunk
 from lpcam.errors import LpcamError, unknown
 
 _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" by its family
     "demo": "lpcam.backbones.demo",
+    "mctformer": "lpcam.backbones.mctformer",
+    "resnet38d": "lpcam.backbones.resnet38d",
     "resnet50": "lpcam.backbones.resnet50",
     "timm": "lpcam.backbones.timm_nets",
     "torchvision": "lpcam.backbones.torchvision_nets",
@@ -41,14 +44,16 @@ def load_classifier(
     """Load a pretrained classifier as (features, class weights).
 
     Args:
-        arch: ``resnet50`` (IRN family), ``torchvision/NAME``, ``timm/NAME`` or ``demo``.
+        arch: ``resnet50`` (IRN family), ``resnet38d`` (PSA, SEAM, EDAM), ``mctformer``, ``torchvision/NAME``,
+            ``timm/NAME`` or ``demo``.
         weights: A checkpoint file, or ``imagenet`` for torchvision's or timm's own weights (downloaded once).
         num_classes: K, if it must be so; else the head says it.
         stride: Output stride 8, 16 or 32 px: the last stages are made dense (``lpcam.backbones.dense``). By
-            default the architecture's own choice, 16 for all but ``demo``.
+            default the architecture's own choice, 16 for most.
         layer: Module whose output the features are; by default the last before the pooling.
         head: File with class weights [K, C] in place of the checkpoint's, whose head may then be of any
-            other data set, or absent.
+            other data set, or absent. For image towers of CLIP also text embeddings [K, D], see
+            `lpcam.backbones.timm_nets`.
         device: As torch names it.
 
     Raises:
@@ -59,8 +64,13 @@ def load_classifier(
     layer = _known_layer(blueprint, layer)
     channels, stride = _with_stride(blueprint, layer, stride)
     source, tensors = _canonical_tensors(blueprint, weights)
+    blueprint.adapt(blueprint.network, tensors)
     trunk = checkpoints.fit(_without_head(blueprint, tensors), _trunk_shapes(blueprint), source, arch)
-    matrix = checkpoints.read_head(head) if head else _own_head(blueprint, tensors, source)
+    matrix = checkpoints.read_head(head) if head else _own_head(blueprint, tensors, source, num_classes)
+    projection = _projection(blueprint, layer, tensors, matrix, channels)
+    if projection is not None:
+        blueprint, layer, channels, matrix = _projected(blueprint, projection, matrix)
+        trunk |= projection.state_dict(prefix=f"{layer}.")
     _require_fit(matrix, num_classes, channels, layer)
     _fill(blueprint, trunk)
     sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix})
@@ -98,6 +108,16 @@ def known_architectures() -> list[str]:
     """Return every name ``load_classifier`` takes, sorted; timm's, a thousand and more, stand as ``timm/NAME``."""
     whole = [name for name in _BUILDERS if name not in _FAMILIES]
     return sorted([*whole, "timm/NAME", *torchvision_nets.names()])
+
+
+def features_of(arch: str) -> tuple[int, int]:
+    """Return C and the output stride of an architecture, without its weights.
+
+    >>> features_of("resnet50")
+    (2048, 16)
+    """
+    blueprint = _blueprint(arch)
+    return _with_stride(blueprint, blueprint.stages[-1], None)
 
 
 def _blueprint(arch: str) -> Blueprint:
@@ -170,8 +190,8 @@ def _imagenet_tensors(blueprint: Blueprint) -> Tensors:
 
 
 def _without_head(blueprint: Blueprint, tensors: Tensors) -> Tensors:
-    prefix = _head_prefix(blueprint)
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+    prefixes = tuple(name.removesuffix("weight") for name in (blueprint.head, *blueprint.other_heads))
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}
 
 
 def _trunk_shapes(blueprint: Blueprint) -> dict[str, torch.Size]:
@@ -179,19 +199,40 @@ def _trunk_shapes(blueprint: Blueprint) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in wanted.items() if not name.endswith("num_batches_tracked")}
 
 
-def _head_prefix(blueprint: Blueprint) -> str:
-    return blueprint.head.removesuffix("weight")
-
-
-def _own_head(blueprint: Blueprint, tensors: Tensors, source: str) -> Tensor:
+def _own_head(blueprint: Blueprint, tensors: Tensors, source: str, num_classes: int | None) -> Tensor:
     if blueprint.no_matrix:
         raise LpcamError(
             f"the head of this architecture cannot weigh its features ({blueprint.no_matrix}): "
             "give class weights for its features with --head FILE"
         )
-    if blueprint.head not in tensors:
+    there = [name for name in (blueprint.head, *blueprint.other_heads) if name in tensors]
+    if not there:
         raise LpcamError(f"{source} has no class weights '{blueprint.head}': give them with --head FILE")
-    return checkpoints.class_weights(tensors[blueprint.head], source)
+    return checkpoints.class_weights(blueprint.matrix(tensors[there[0]], num_classes), source)
+
+
+def _projection(blueprint: Blueprint, layer: str, tensors: Tensors, matrix: Tensor, channels: int) -> Projection | None:
+    """Return the head as a projection where class weights are of the space it leads to, and not of the features'."""
+    own = tensors.get(blueprint.head)
+    columns = matrix.shape[1]
+    if not blueprint.projects or layer != blueprint.stages[-1] or own is None or columns == channels:
+        return None
+    weight = checkpoints.class_weights(own, "the projection")
+    if weight.shape != (columns, channels):
+        raise LpcamError(
+            f"--head has {columns} columns: give {weight.shape[0]} (text embeddings, compared after the projection) "
+            f"or {channels} (a probe of the patch tokens)"
+        )
+    bias = tensors.get(f"{blueprint.head.removesuffix('weight')}bias", torch.zeros(len(weight)))
+    return Projection(weight, checkpoints.finite(bias, "the projection's bias"))
+
+
+def _projected(blueprint: Blueprint, projection: Projection, matrix: Tensor) -> tuple[Blueprint, str, int, Tensor]:
+    """Put the projection behind the features; return its blueprint, layer, C, and the class weights at length 1."""
+    layer = "projection"
+    blueprint.network.add_module(layer, projection)
+    stages = (*blueprint.stages, layer)
+    return replace(blueprint, stages=stages), layer, len(projection.weight), F.normalize(matrix, dim=1)
 
 
 def _require_fit(matrix: Tensor, num_classes: int | None, channels: int, layer: str) -> None:

@@ -9,8 +9,14 @@ each other.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lpcam.records import Attention
 
 
 class PatchGrid(nn.Module):
@@ -32,6 +38,20 @@ class PatchGrid(nn.Module):
         """Return float [N, C, h, w], h about H / p, of normalised images [N, 3, H, W]."""
         images = whole_patches(images, self.patch)
         return token_grid(self.net(images)[:, self.prefix_tokens :], images.shape[2] // self.patch)
+
+    @property
+    def attends(self) -> bool:
+        """Whether the network has class tokens whose attention it can tell."""
+        return hasattr(self.net, "attend")
+
+    def attend(self, images: Tensor) -> tuple[Tensor, Attention]:
+        """Return what ``forward`` does, and what the tokens of the K classes and the patches attended to."""
+        images = whole_patches(images, self.patch)
+        net: Any = self.net
+        tokens, attention = net.attend(images)
+        height, patches = images.shape[2] // self.patch, tokens.shape[1]
+        to_patches = attention[:, :-patches, -patches:].unflatten(2, (height, patches // height))
+        return token_grid(tokens, height), Attention(to_patches, attention[:, -patches:, -patches:])
 
 
 class ChannelsFirst(nn.Module):
@@ -79,3 +99,22 @@ def token_grid(tokens: Tensor, height: int) -> Tensor:
     """
     count, positions, channels = tokens.shape
     return tokens.mT.reshape(count, channels, height, positions // height)
+
+
+def with_positions(patches: Tensor, positions: Tensor, prefix: Tensor) -> Tensor:
+    """Return the tokens a transformer starts from: prefix tokens, then patches, positions added.
+
+    Args:
+        patches: Embedded patches, float [N, C, h, w].
+        positions: Position embedding of prefix tokens and a square grid, [1, P + g·g, C].
+        prefix: Prefix tokens, [1, P, C].
+
+    Returns:
+        Float [N, P + h·w, C]. Positions of another grid are resampled (bicubic), those of the prefix tokens are not.
+    """
+    count, prefixed = prefix.shape[1], (prefix + positions[:, : prefix.shape[1]]).expand(len(patches), -1, -1)
+    side = math.isqrt(positions.shape[1] - count)
+    grid = token_grid(positions[:, count:], side)
+    if grid.shape[2:] != patches.shape[2:]:
+        grid = F.interpolate(grid, patches.shape[2:], mode="bicubic", align_corners=False)
+    return torch.cat([prefixed, (patches + grid).flatten(2).mT], dim=1)

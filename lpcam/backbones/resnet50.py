@@ -8,8 +8,13 @@ It is torchvision's ResNet-50 with strides (2, 2, 2, 1) and no dilation (output 
     backbone.0.4.0.conv1.weight         a list of the stages
     classifier.weight, newly_added.0.weight     the class weights [K, 2048, 1, 1]
 
-torchvision's own names (``layer1.0.conv1.weight``, ``fc.weight`` [K, 2048]) are read too. Left unread: the
-ImageNet head ``resnet50.fc`` and SIPE's ``side1`` … ``side4``.
+torchvision's own names (``layer1.0.conv1.weight``, ``fc.weight`` [K, 2048]) are read too. Left unread on purpose:
+
+    resnet50.fc.*                                    the ImageNet head
+    side1.* … side4.*, newly_added.1.* …             SIPE's side convolutions
+    recam_predictor.*                                ReCAM's second classifier, where it was saved with the network
+    label_enc.*, classifier.1.*, newly_added.0.1.*   AMN stage 2: its label encoder, and a head of dilated 3×3
+                                                     convolutions that is no matrix (give --head FILE)
 """
 
 from __future__ import annotations
@@ -20,7 +25,9 @@ from dataclasses import replace
 from lpcam.backbones import torchvision_nets
 from lpcam.backbones.classifier import Blueprint
 
-_UNREAD = re.compile(r"resnet50\.fc\.|side[1-4]\.")
+_UNREAD = re.compile(
+    r"resnet50\.fc\.|side[1-4]\.|newly_added\.[1-9]\.|recam_predictor\.|label_enc\.|classifier\.1\.|newly_added\.0\.1\."
+)
 _RENAMED = (
     (re.compile(r"^resnet50\."), ""),
     (re.compile(r"^backbone\.0\."), "stage1."),

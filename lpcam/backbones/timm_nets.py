@@ -17,6 +17,11 @@ of averaging ViTs, the 1×1 convolution of MobileNet V3, the 7×7 convolution of
 ViT that classifies by its class token, the class weights are applied to the patch tokens, which went through the same
 last normalisation. CLIP's attention pooling of ResNets gives every position its own output.
 
+The head of CLIP's image towers is a projection. Class weights with as many columns as it has outputs (text embeddings,
+``--head FILE``) are compared where CLIP compares them: every patch token goes through the projection, both sides
+are L2-normalised, and CAM is ReLU of their cosine. Class weights with as many columns as a patch token has channels
+(a linear probe) multiply the patch tokens as they are.
+
 A network with attention keeps its output stride unless another is asked for. The head of a network with more than that
 behind its features (attention pooling of ViTs, a hidden layer, two heads) is refused: its features need class weights
 of their own, ``--head FILE``.
@@ -91,6 +96,7 @@ def build(name: str) -> Blueprint:
         mean=config["mean"],
         std=config["std"],
         no_matrix=opened.problem,
+        projects="clip" in model_name,
     )
 
 

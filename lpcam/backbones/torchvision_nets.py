@@ -1,7 +1,7 @@
 """The classification networks of torchvision: ``torchvision/NAME``.
 
 Each family says which of its modules lead to the feature map and where its class weights lie. Families whose
-head is one linear layer on the globally averaged feature map (all but the three below) keep their logits
+head is one linear layer on the globally averaged feature map (all but the last four) keep their logits
 exactly: mean over positions of A_k, plus the bias, is the network's own logit of class k.
 
     family                            features end after            class weights
@@ -10,16 +10,19 @@ exactly: mean over positions of A_k, plus the bias, is the network's own logit o
     ShuffleNet V2                     conv5 (ReLU)                  fc
     MobileNet V2, EfficientNet (V2)   last of features (ReLU6, SiLU)  classifier.1
     MNASNet                           last of layers (ReLU)         classifier.1
+    Swin, Swin V2                     norm (LayerNorm)              head
     DenseNet                          ReLU after features.norm5     classifier
     MobileNet V3                      classifier.1 (Hardswish)      classifier.3
     ConvNeXt                          classifier.0 (LayerNorm)      classifier.2
     VGG                               classifier.4 (ReLU)           classifier.6
+    ViT                               encoder.ln (LayerNorm)        heads.head
 
-Departs from the networks as published: in the last three the layers between pooling and the last linear layer
-are applied at every position instead of to the pooled vector. MobileNet V3's hidden linear layer becomes
-a 1×1 convolution, ConvNeXt's normalisation runs over channels, VGG's fc6 and fc7 become a 7×7 convolution with
-padding 3 and a 1×1 convolution. On a feature map of one position (VGG: at the centre of a 7×7 map) the logits are
-the network's own.
+Departs from the networks as published: in MobileNet V3, ConvNeXt and VGG the layers between pooling and the last linear
+layer are applied at every position instead of to the pooled vector. MobileNet V3's hidden linear layer becomes a 1×1
+convolution, ConvNeXt's normalisation runs over channels, VGG's fc6 and fc7 become a 7×7 convolution with padding 3 and
+a 1×1 convolution. On a feature map of one position (VGG: at the centre of a 7×7 map) the logits are the network's own.
+In ViT, which classifies by its class token, the class weights are applied to the patch tokens, which went through
+the same last normalisation; position embeddings are resampled to the view.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ from torch import Tensor, nn
 from torchvision import models  # type: ignore[import-untyped]
 
 from lpcam.backbones.classifier import Blueprint, same_name
+from lpcam.backbones.patches import PatchGrid, with_positions
 from lpcam.errors import LpcamError, unknown
+
+_COMPUTING = ("regnet_", "swin_v2_")  # they compute with tensors while they are built
 
 Family = Callable[[nn.Module], tuple[tuple[str, ...], str]]
 """Prepares a network for dense use; returns its stages and the name of its class weights."""
@@ -49,7 +55,9 @@ def build(name: str) -> Blueprint:
     if name not in names():
         raise unknown("architecture", name, names())
     model = name.partition("/")[2]
-    with torch.device("cpu") if model.startswith("regnet_") else nullcontext():  # RegNet computes with tensors
+    if model.startswith("vit_"):
+        return _vit(model)
+    with torch.device("cpu") if model.startswith(_COMPUTING) else nullcontext():
         network = models.get_model(model, weights=None, num_classes=1)
     stages, head = _family(model)(network)
     rename = _densenet_name if model.startswith("densenet") else same_name
@@ -63,7 +71,7 @@ def names() -> list[str]:
     True
     """
     every = models.list_models(module=models)
-    return sorted(f"torchvision/{name}" for name in every if name.startswith(tuple(_FAMILIES)))
+    return sorted(f"torchvision/{name}" for name in every if name.startswith((*_FAMILIES, "vit_")))
 
 
 def imagenet_tensors(model: str) -> dict[str, Tensor]:
@@ -126,6 +134,10 @@ def _vgg(network: nn.Module) -> tuple[tuple[str, ...], str]:
     return (*_children(network, "features"), *dense_head), "classifier.6.weight"
 
 
+def _swin(network: nn.Module) -> tuple[tuple[str, ...], str]:
+    return (*_children(network, "features"), "norm", "permute"), "head.weight"
+
+
 _FAMILIES: dict[str, Family] = {
     "convnext_": _convnext,
     "densenet": _densenet,
@@ -137,6 +149,7 @@ _FAMILIES: dict[str, Family] = {
     "resnet": _resnet,
     "resnext": _resnet,
     "shufflenet_v2": _shufflenet,
+    "swin_": _swin,
     "vgg": _vgg,
     "wide_resnet": _resnet,
 }
@@ -163,3 +176,47 @@ _OLD_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 def _densenet_name(key: str) -> str:
     """Take the names of torchvision's own files (``norm.1``) to those of its modules (``norm1``)."""
     return _OLD_DENSENET.sub(r"\1\2", key)
+
+
+_VIT_TRUNK = "trunk.net."
+
+
+class _Tokens(nn.Module):
+    """A ViT of torchvision up to its last normalisation, for images of any size."""
+
+    def __init__(self, vit: models.VisionTransformer) -> None:
+        super().__init__()
+        self.conv_proj, self.class_token, self.encoder = vit.conv_proj, vit.class_token, vit.encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return tokens [N, 1 + h·w, C], class token first."""
+        encoder = self.encoder
+        tokens = with_positions(self.conv_proj(images), encoder.pos_embedding, self.class_token)
+        encoded: Tensor = encoder.ln(encoder.layers(encoder.dropout(tokens)))
+        return encoded
+
+
+def _vit(model: str) -> Blueprint:
+    network = models.get_model(model, weights=None, num_classes=1)
+    trunk = PatchGrid(_Tokens(network), network.patch_size, prefix_tokens=1)
+    return Blueprint(
+        nn.ModuleDict({"trunk": trunk}),
+        ("trunk",),
+        "heads.head.weight",
+        rename=_vit_name,
+        imagenet=partial(imagenet_tensors, model),
+        minimum_side=network.patch_size,
+        adapt=_with_positions,
+    )
+
+
+def _with_positions(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Take room for the position embedding of the checkpoint, which may be of larger images."""
+    positions = tensors.get(f"{_VIT_TRUNK}encoder.pos_embedding")
+    if positions is not None:
+        like = next(network.parameters())
+        network.get_submodule("trunk.net.encoder").pos_embedding = nn.Parameter(like.new_zeros(positions.shape))
+
+
+def _vit_name(key: str) -> str:
+    return key if key.startswith(("heads.", _VIT_TRUNK)) else _VIT_TRUNK + key

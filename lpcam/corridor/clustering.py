@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,16 @@ from lpcam.errors import LpcamError, unknown
 from lpcam.forward import resolve_device
 from lpcam.kmeans import ENGINES
 from lpcam.profiles import Profile
-from lpcam.prototypes import Centres, Gather, Prototypes, Provenance, build_class, derived_seed, split_positions
+from lpcam.prototypes import (
+    Centres,
+    Gather,
+    Prototypes,
+    Provenance,
+    build_class,
+    derived_seed,
+    filter_for,
+    split_positions,
+)
 from lpcam.records import Progress, silent
 from lpcam.store import FeatureStore, StoredPhoto
 from lpcam.workspace import Workspace
@@ -31,12 +40,14 @@ class ClusterReport:
     Attributes:
         classes: For every class name what `lpcam.prototypes.Centres.counts` says.
         seconds: Wall time.
-        notices: Classes that are doubtful, one line each.
+        notices: Classes that are doubtful, and a filter that is not the paper's, one line each.
+        filter: The filter that chose the prototypes.
     """
 
     classes: dict[str, dict[str, int | bool]]
     seconds: float
     notices: tuple[str, ...] = ()
+    filter: str = "softmax"
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints."""
@@ -77,6 +88,8 @@ def cluster(
     )
     started = time.perf_counter()
     store = FeatureStore(workspace.features)
+    notices = _filter_notices(store, profile)
+    profile = replace(profile, filter=_filter(store, profile))
     provenance = _provenance(store, profile, seed)
     if workspace.prototypes.exists() and not overwrite:
         prototypes = _same_prototypes(workspace.prototypes, provenance)
@@ -96,7 +109,9 @@ def cluster(
         prototypes = Prototypes(tuple(centres), provenance)
         prototypes.save(workspace.prototypes)
     counts = {name: centres.counts() for name, centres in zip(provenance.classes, prototypes.centres, strict=True)}
-    return ClusterReport(counts, time.perf_counter() - started, _class_notices(counts))
+    return ClusterReport(
+        counts, time.perf_counter() - started, (*notices, *_class_notices(counts)), prototypes.provenance.profile.filter
+    )
 
 
 @dataclass(frozen=True)
@@ -182,11 +197,26 @@ def _draw(photos: list[StoredPhoto], profile: Profile, seed: int, label: int) ->
     return [photos[index] for index in sorted(drawn.tolist())]
 
 
+def _filter(store: FeatureStore, profile: Profile) -> str:
+    """Return the filter ``auto`` means for the features of the store, by those of its first photo."""
+    return filter_for(profile.filter, next(iter(store.rows(store.photos[:1])), torch.zeros(0)))
+
+
+def _filter_notices(store: FeatureStore, profile: Profile) -> tuple[str, ...]:
+    chosen = _filter(store, profile)
+    if profile.filter != "auto" or chosen == "softmax":
+        return ()
+    return (
+        f"centres are filtered by {chosen}: these features have negative values, and the paper's filter "
+        "(--filter softmax) was made for features after a ReLU",
+    )
+
+
 def _class_notices(counts: dict[str, dict[str, int | bool]]) -> tuple[str, ...]:
     lines = []
     for name, found in counts.items():
         if found["object_vectors"] == 0:
             lines.append(f"{name}: no position has a CAM above tau, so it has no prototypes and its maps will be zero")
         elif found["fallback"]:
-            lines.append(f"{name}: no centre passed the class threshold, the one of highest z was taken")
+            lines.append(f"{name}: no centre passed the filter, the one of highest z was taken")
     return tuple(lines)

@@ -20,6 +20,7 @@ from lpcam.forward import Forward
 from lpcam.generate import SHARD_SIZE, Sink, empty_notices
 from lpcam.generate import generate as generate_maps
 from lpcam.methods import Method
+from lpcam.methods.attention import GUIDES
 from lpcam.methods.cam import Cam
 from lpcam.methods.lpcam import Lpcam
 from lpcam.prototypes import Prototypes
@@ -51,6 +52,7 @@ def generate(
     out: Path | None = None,
     data: DataSource | None = None,
     split: str | None = None,
+    attention: str | None = None,
     execution: Execution = Execution(),
     placement: Placement = Placement(),
     overwrite: bool = False,
@@ -66,6 +68,7 @@ def generate(
         out: Folder of the seeds in place of the workspace's (a sub-folder a method if there are several).
         data: Other photos than the prototypes came from.
         split: Another split of the same data set.
+        attention: One of `lpcam.methods.attention.GUIDES`, put on the maps; the classifier must have class tokens.
         execution: Device, batch size, workers.
         placement: Engine, processes, and this process's share of the photos.
         overwrite: Replace seeds of another run.
@@ -76,6 +79,8 @@ def generate(
             used.
     """
     get_refiner(refiner)  # an unknown one is refused before anything is read
+    if attention is not None and attention not in GUIDES:
+        raise unknown("attention", attention, GUIDES)
     placement.refuse_overwrite(overwrite, out or workspace.root / "seeds")
     manifest = read_manifest(workspace.features)
     source = data or DataSource.from_json(manifest.sources["data"])
@@ -92,10 +97,13 @@ def generate(
         refiner=refiner,
         scales=check_scales(scales or manifest.description.scales),
         execution=execution,
+        attention=attention,
     )
     opened = _Opened(job, own_device(placement, execution.device) if here else "cpu")
     for name, folder in job.folders.items():
         made_by = _made_by(name, refiner, opened.forward, photos, opened.prototypes)
+        if attention is not None:
+            made_by["attention"] = attention
         claim_seeds(folder, made_by, photos.split, photos.fingerprint, overwrite=overwrite)
         sweep(folder)
     mine = [of for _, of in placement.share().of(shards_of(photos.photos, SHARD_SIZE))]
@@ -132,6 +140,7 @@ class GenerationJob:
         refiner: Family whose format is written.
         scales: Of the views.
         execution: Batch size, workers, precision.
+        attention: Put on the maps, if any.
     """
 
     classifier: ClassifierSource
@@ -141,6 +150,7 @@ class GenerationJob:
     refiner: str
     scales: tuple[float, ...]
     execution: Execution
+    attention: str | None = None
 
     def open(self, device: str) -> Runner:
         """Load classifier and prototypes and return the function that writes the seeds of a shard."""
@@ -163,6 +173,8 @@ class _Opened:
     def __init__(self, job: GenerationJob, device: str) -> None:
         self._job = job
         net = job.classifier.load_again(len(job.description.classes), device, job.description.weights_sha256)
+        if job.attention is not None:
+            net.require_attention()
         self.forward = Forward(net, job.scales, precision=job.execution.precision, compiled=job.execution.compiled)
         self.prototypes = _PrototypesOnce(job.prototypes, net, job.description.fingerprint)
         self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
@@ -179,6 +191,7 @@ class _Opened:
             is_waiting=self._job.is_waiting,
             execution=self._job.execution,
             writers=_CUDA_WRITERS if self.forward.device.type == "cuda" else 1,
+            attention=self._job.attention,
             progress=lambda _stage, done, _total: tick(done),
         )
 

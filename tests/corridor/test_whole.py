@@ -240,6 +240,28 @@ def test_the_coco_profile_draws_with_replacement(tmp_path, data, classifier):
         assert total > 5 * (plain["object_vectors"] + plain["rest_vectors"])
 
 
+def test_the_filter_follows_the_features_and_is_written_down(tmp_path, data, classifier, monkeypatch):
+    workspace = Workspace(tmp_path / "w")
+    corridor.extract_features(workspace, data, classifier, scales=SCALES)
+
+    def recorded() -> str:
+        return Prototypes.load(workspace.prototypes).provenance.profile.filter
+
+    after_relu = corridor.cluster(workspace, profile=PROFILE)
+    assert (after_relu.filter, recorded()) == ("softmax", "softmax")
+    assert not any("filtered by" in notice for notice in after_relu.notices)
+    with pytest.raises(LpcamError, match="other features, hyper-parameters"):
+        corridor.cluster(workspace, profile=replace(PROFILE, filter="quantile"))
+    rows = FeatureStore.rows
+    monkeypatch.setattr(FeatureStore, "rows", lambda store, photos: (each - 0.5 for each in rows(store, photos)))
+    signed = corridor.cluster(workspace, profile=PROFILE, overwrite=True)
+    assert (signed.as_json()["filter"], recorded()) == ("rank", "rank")
+    assert signed.notices[0].startswith("centres are filtered by rank: these features have negative values")
+    asked = corridor.cluster(workspace, profile=replace(PROFILE, filter="softmax"), overwrite=True)
+    assert (asked.filter, recorded()) == ("softmax", "softmax")
+    assert not any("filtered by" in notice for notice in asked.notices)
+
+
 def test_classes_without_object_vectors_are_reported(tmp_path, data, classifier):
     data.classes.write_text("sheep\ntrain\nboat\n")
     state = torch.load(classifier.weights, weights_only=True)
