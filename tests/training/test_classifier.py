@@ -115,6 +115,14 @@ def test_a_step_is_that_of_the_formula(source, tmp_path):
     torch.testing.assert_close(found["features.0.weight"], weight - 0.3 * (weight.grad + 0.01 * weight))
 
 
+def test_every_epoch_has_its_own_order_without_a_photo_twice(source, tmp_path):
+    run = classifier._Run.of(source.open(), None, load_trunk("tiny", None), QUICK, 0, tmp_path / "x.pth")
+    rows = [row for _, row in classifier._plan(run, 0)]
+    assert [len(set(rows[:8])), len(set(rows[8:]))] == [8, 8]
+    assert rows[:8] != rows[8:]
+    assert list(classifier._plan(run, 3)) == [(3, row) for row in rows[12:]]
+
+
 def test_rates_fall_as_a_polynomial_and_the_heads_is_larger(source, tmp_path, monkeypatch):
     rates, step = [], torch.optim.SGD.step
     monkeypatch.setattr(
@@ -204,9 +212,14 @@ def test_a_loss_that_is_not_finite_says_where_and_keeps_the_last_good_state(sour
     assert not (tmp_path / "net.pth").exists()
 
 
-def test_weights_that_are_not_finite_are_never_saved(source, tmp_path):
+def test_weights_that_are_not_finite_are_never_saved(source, tmp_path, monkeypatch):
+    def spoil(self):
+        for group in self.param_groups:
+            group["params"][0].data.fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spoil)
     with pytest.raises(LpcamError, match="not finite"):
-        train(source, tmp_path / "net.pth", recipe=replace(QUICK, lr=1e30))
+        train(source, tmp_path / "net.pth", recipe=replace(QUICK, epochs=1, batch_size=10))
     assert not list(tmp_path.glob("net*"))
 
 
