@@ -160,7 +160,7 @@ def test_photos_by_the_integers_irn_makes_of_names() -> None:
     assert list(photos_of(listed, files, Path("l.txt"))) == ["2007_000033", "2007_000032", "77"]
     with pytest.raises(LpcamError, match="1 of 1 names without a photo, the first is '123'"):
         photos_of(["123"], files, Path("l.txt"))  # 1_23 and 12_3
-    with pytest.raises(LpcamError, match=r"lists a photo twice, spelt in two ways"):
+    with pytest.raises(LpcamError, match=r"lists a photo twice, spelled in two ways"):
         photos_of(["2007_000032", "2007000032"], files, Path("l.txt"))
 
 
