@@ -1,11 +1,16 @@
 """docs/backbones.md: its table is what the code says, and every row names a test that exists."""
 
 import ast
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
-from lpcam.backbones import ARCHITECTURES
+from lpcam import ClassifierSource, Workspace, corridor
+from lpcam.backbones import ARCHITECTURES, loading
 from lpcam.backbones.families import FAMILIES, rows
 
 ROOT = Path(__file__).parents[1]
@@ -70,3 +75,21 @@ def test_every_row_names_a_test_that_exists():
 
 def test_every_architecture_has_a_row():
     assert {family.arch for family in FAMILIES} == set(ARCHITECTURES)
+
+
+def test_the_backbone_of_the_contributing_page_goes_the_whole_way(tmp_path, data, monkeypatch):
+    text = (ROOT / "docs/contributing.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(\"\"\"Toynet.*?)```", text, re.DOTALL)
+    ((name, place),) = re.findall(r'^ +"(toynet)": "(lpcam\.backbones\.toynet)",$', text, re.MULTILINE)
+    module = ModuleType(place)
+    exec(compile(block, "toynet.py", "exec"), module.__dict__)  # noqa: S102
+    monkeypatch.setitem(sys.modules, place, module)
+    monkeypatch.setitem(loading._BUILDERS, name, place)
+    torch.manual_seed(0)
+    state = module.Toynet().state_dict()
+    state["fc.weight"] = torch.rand(2, 16) - 0.3
+    torch.save(state, tmp_path / "toynet.pth")
+    workspace = Workspace(tmp_path / "w")
+    report = corridor.run(workspace, data, ClassifierSource(name, tmp_path / "toynet.pth"), scales=(1.0, 0.5))
+    assert report.generated.images == 6
+    assert report.evaluated[0].curve.images == 6

@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 def toy(monkeypatch) -> str:
     """Register the toy of docs/contributing.md in this process: its block is the file, its line the line."""
     text = (DOCS / "contributing.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(\"\"\"Toy.*?)```", text, re.DOTALL)
+    (block,) = re.findall(r"```python\n(\"\"\"Toy:.*?)```", text, re.DOTALL)
     ((name, place),) = re.findall(r'^ +"(toy)": "(lpcam\.refiners\.toy:Toy)",$', text, re.MULTILINE)
     module = ModuleType("lpcam.refiners.toy")
     exec(compile(block, "toy.py", "exec"), module.__dict__)  # noqa: S102
