@@ -70,7 +70,7 @@ class Settings:
     centres: int = 12
     iterations: int = 4
     repeats: int = 5
-    peer_repeats: int = 3
+    peer_repeats: int = 2
     seed: int = 0
     many_centres: tuple[int, ...] = (4, 8, 12, 16, 24, 32, 48)
     curve_vectors: int = 25_000

@@ -39,7 +39,7 @@ class Settings:
         rounds: Times each is started.
     """
 
-    rounds: int = 10
+    rounds: int = 5
 
 
 def run(settings: Settings) -> Findings:

@@ -88,8 +88,8 @@ def generate_speed() -> str:
     for arch, found in (item for record in records for item in record["results"].items()):
         forwards = found["sides"]["forwards alone"]["median"]
         for side, timing in found["sides"].items():
-            low, high = (value / found["images"] for value in timing["quartiles"])
-            seconds = timing["median"] / found["images"]
+            low, high = (value / found["images_a_round"] for value in timing["quartiles"])
+            seconds = timing["median"] / found["images_a_round"]
             cells = [f"{seconds:.2f}", f"{low:.2f} to {high:.2f}", f"{timing['median'] / forwards:.2f}"]
             rows.append([f"`{arch}`, {found['images']} photos", side, *cells])
     return markdown(["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone"], rows)
