@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from lpcam_cli.main import main
-from torchvision.models import resnet50
+from torchvision.models import resnet18, resnet50
 
 from benchmarks import plots
 from benchmarks.tables import MAKE_BENCH, METHODOLOGY, PAGES, PERFORMANCE, README, RESULTS, TABLES, with_tables
@@ -50,9 +50,17 @@ def test_the_three_commands_make_irn_seeds(voc2012):
         assert set(seed) == {"keys", "cam", "high_res"}
 
 
-def test_the_python_block_runs(voc2012, capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+def test_the_python_blocks_run(voc2012, capsys):
+    of_a_model, of_the_corridor = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    images = torch.rand(2, 3, 64, 64)
+    names = {
+        "model": resnet18(num_classes=20),
+        "loader": [(images, [[11], [3, 14]])],
+        "images": images,
+    }
+    exec(compile(of_a_model, "README.md", "exec"), names)  # noqa: S102
+    assert [tuple(maps.shape) for maps in names["maps"]] == [(1, 64, 64), (2, 64, 64)]
+    exec(compile(of_the_corridor, "README.md", "exec"), {})  # noqa: S102
     assert "miou" in capsys.readouterr().out
 
 
