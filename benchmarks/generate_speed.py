@@ -29,15 +29,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.photos import VOC_SIZE, write_classifier, write_photos, write_prototypes
 from benchmarks.record import Check, Findings, Timing, command
+from lpcam.backbones import load_trunk
 from lpcam.backbones.classifier import Classifier
 from lpcam.corridor import extract_features, generate
 from lpcam.forward import Forward, Loaded, reused_memory
 from lpcam.records import Execution, Photo
 from lpcam.refiners import get_refiner
 from lpcam.sources import ClassifierSource, DataSource
+from lpcam.views import view_size
 from lpcam.workspace import Workspace
 
 FORWARDS = "forwards alone"
@@ -107,6 +110,22 @@ def has_bfloat16_units() -> bool:
     except OSError:
         return False
     return bool(words & {"avx512_bf16", "amx_bf16"})
+
+
+def operations(arch: str, size: tuple[int, int], scales: Sequence[float]) -> int:
+    """Return the floating-point operations of a photo's forwards: all scales with their mirrors, at output stride 16.
+
+    Args:
+        arch: As ``load_classifier`` takes it.
+        size: (H, W) of the photo.
+        scales: Of the views.
+    """
+    trunk = load_trunk(arch, None, stride=16).to("meta").eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        for scale in scales:
+            trunk(torch.empty(2, 3, *view_size(size, scale, trunk.minimum_side), device="meta"))
+    return int(counter.get_total_flops())
 
 
 def difference(ours: Path, theirs: Path) -> tuple[float, float]:

@@ -87,12 +87,29 @@ def generate_speed() -> str:
     rows = []
     for arch, found in (item for record in records for item in record["results"].items()):
         forwards = found["sides"]["forwards alone"]["median"]
+        share = found.get("images_a_round", found["images"])  # older results: the same photos in every round
         for side, timing in found["sides"].items():
-            low, high = (value / found["images_a_round"] for value in timing["quartiles"])
-            seconds = timing["median"] / found["images_a_round"]
+            low, high = (value / share for value in timing["quartiles"])
+            seconds = timing["median"] / share
             cells = [f"{seconds:.2f}", f"{low:.2f} to {high:.2f}", f"{timing['median'] / forwards:.2f}"]
             rows.append([f"`{arch}`, {found['images']} photos", side, *cells])
     return markdown(["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone"], rows)
+
+
+def arithmetic() -> str:
+    """Return the table of what a photo's forwards cost in arithmetic alone, at the rate of a large matrix product."""
+    from benchmarks.generate_speed import operations
+
+    settings = _load("generate_dozen")["settings"]
+    (arch,) = settings["archs"]
+    count = operations(arch, tuple(settings["size"]), settings["scales"])
+    rate = _load("kmeans_speed")["results"]["floor"]["flops_per_second"]
+    rows = [
+        [f"`{arch}`: operations of a photo's forwards", f"{count / 1e9:.0f} GFLOP"],
+        ["float32 matrix products on this machine (`kmeans_speed`)", f"{rate / 1e9:.0f} GFLOP/s"],
+        ["seconds a photo at that rate", f"{count / rate:.2f}"],
+    ]
+    return markdown(["arithmetic", ""], rows)
 
 
 def peers() -> str:
@@ -163,6 +180,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "checks": checks,
     "all-checks": all_checks,
     "generate-speed": generate_speed,
+    "arithmetic": arithmetic,
     "peers": peers,
     "growth": growth,
     "startup": startup,
