@@ -67,7 +67,7 @@ class Settings:
     """
 
     archs: tuple[str, ...] = (_MAIN, "torchvision/mobilenet_v2")
-    photos: int = 4
+    photos: int = 2
     size: tuple[int, int] = VOC_SIZE
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     class_prototypes: int = 12
