@@ -16,6 +16,7 @@ $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'lpcam needs Python 3.11 or newer: make PYTHON=python3.12 …')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_INDEX) --editable '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PEERS)
 	@# The dense CRF is compiled when it is installed; without a compiler its tests are skipped.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pydensecrf2>=1.1' || echo 'no dense CRF here: install g++ for it'
 	touch $@
@@ -37,7 +38,6 @@ format: setup
 
 # Under ten minutes on two cores; `make bench-real` needs the photos and takes over half an hour.
 bench: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PEERS)
 	for name in startup map_stage kmeans_speed generate_speed memory peers cost; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
