@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lpcam.engines import Job, Placement, Tick, map_shards
-from lpcam.errors import LpcamError
+from lpcam.errors import LpcamError, unknown
 from lpcam.files import sweep
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
 from lpcam.methods.cam import Cam
@@ -51,6 +51,18 @@ def describe(split: DataSplit, forward: Forward, dtype: str) -> Description:
         dtype=dtype,
         precision=forward.precision,
     )
+
+
+def require_kept(scales: Sequence[float], dtype: str) -> None:
+    """Refuse scales without 1, the scale that features come from, and a dtype that a store does not hold.
+
+    Raises:
+        LpcamError: so it is.
+    """
+    if 1.0 not in scales:
+        raise LpcamError(f"scales {list(scales)} lack 1, the scale the features come from: add it")
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
 
 
 Shard = tuple[int, tuple[Photo, ...]]
@@ -93,8 +105,7 @@ def extract(
     Raises:
         LpcamError: scale 1 is missing, the features do not fit the dtype, or the folder cannot be written.
     """
-    if 1.0 not in forward.scales:
-        raise LpcamError(f"scales {list(forward.scales)} lack 1, the scale the features come from: add it")
+    require_kept(forward.scales, dtype)
     if shard_size < 1:
         raise LpcamError(f"shard size is {shard_size}: choose 1 or more")
     started = time.perf_counter()
@@ -186,7 +197,7 @@ def stored(entry: PhotoFeatures, dtype: str) -> PhotoFeatures:
     Raises:
         LpcamError: a value is not finite, or not in that dtype.
     """
-    features = entry.features.cpu().to(DTYPES[dtype])
+    features = entry.features.to("cpu", DTYPES[dtype], copy=True)  # a view would keep its whole batch in memory
     if not bool(features.isfinite().all()):
         raise LpcamError(
             f"the features of {entry.name} are not finite in {dtype}: try --dtype float32, and check the weights"

@@ -9,10 +9,10 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lpcam.errors import LpcamError
-from lpcam.extract import extract, photo_features
+from lpcam.extract import extract, photo_features, stored
 from lpcam.forward import Forward
 from lpcam.records import DataSplit, Photo
-from lpcam.store import FeatureStore
+from lpcam.store import FeatureStore, PhotoFeatures
 from tests.reference import cam as reference
 from tests.tiny import tiny_classifier
 
@@ -84,3 +84,12 @@ def test_progress_counts_every_photo_once(tmp_path):
     assert counts == sorted(counts)
     assert set(counts) == set(range(6))
     assert all(told[0] == "extract-features" and told[2] == 5 for told in seen)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_what_is_kept_of_a_photo_holds_no_other_photo_in_memory(dtype):
+    batch = torch.rand(2, 3, 4, 5, 6)  # images and mirrors of three photos
+    entry = PhotoFeatures("a", (0,), (20, 24), batch[0, 1], torch.rand(1, 5, 6))
+    kept = stored(entry, dtype).features
+    assert kept.untyped_storage().nbytes() == kept.nbytes
+    assert torch.equal(kept.float(), batch[0, 1].to(kept.dtype).float())

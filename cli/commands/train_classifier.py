@@ -35,7 +35,7 @@ _OF_THE_NETWORK = ("epochs", "batch_size", "lr", "head_lr_factor", "momentum", "
 @click.option("--momentum", type=float, help="Of SGD. [default: 0]")
 @click.option("--weight-decay", type=float, help="Of all parameters. [default: 1e-4]")
 @click.option("--crop", type=int, help="Side of the crop, px; photos are .625 to 1.25 times as long. [default: 512]")
-@click.option("--freeze-backbone", is_flag=True, help="Fit the class weights only, to averaged features, in seconds.")
+@click.option("--freeze-backbone", is_flag=True, help="Fit the class weights only, to averaged features.")
 @click.option("-w", "--workspace", type=_FILE, help="With --freeze-backbone: features of this run, instead of photos.")
 @click.option("--l2", type=float, help="With --freeze-backbone: how much to regularise. [chosen by cross-validation]")
 @click.option("--workers", type=int, help="Threads that read photos ahead. [default: 2]")

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lpcam.engines import Placement, Runner, own_device, runs_here
-from lpcam.errors import LpcamError, unknown
-from lpcam.extract import DEFAULT_DTYPE, DEFAULT_SHARD_SIZE, describe, extract, extract_shard, shards_of
+from lpcam.errors import LpcamError
+from lpcam.extract import DEFAULT_DTYPE, DEFAULT_SHARD_SIZE, describe, extract, extract_shard, require_kept, shards_of
 from lpcam.forward import Forward
 from lpcam.precision import resolve_precision
 from lpcam.records import Execution, Progress, StageReport, silent
 from lpcam.sources import ClassifierSource, DataSource
-from lpcam.store import DTYPES, Description, clear, holds_other
+from lpcam.store import Description, clear, holds_other
 from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
 
@@ -48,8 +48,7 @@ def extract_features(
     Raises:
         LpcamError: data, classifier or options cannot be used, or the workspace holds features of another run.
     """
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
+    require_kept(scales, dtype)
     placement.refuse_overwrite(overwrite, workspace.features)
     split = data.open()
     execution = settled(execution, placement)

@@ -110,15 +110,7 @@ def generate(
     for writing in job.writings.values():
         writing.check(photos.photos)
     opened = _Opened(job, own_device(placement, execution.device) if here else "cpu")
-    next_steps: list[str] = []
-    for name, folder in job.folders.items():
-        made_by = _made_by(name, job.writings[name], opened.forward, photos, opened.prototypes)
-        if attention is not None:
-            made_by["attention"] = attention
-        family = job.writings[name].refiner
-        claim_seeds(folder, made_by, photos.split, photos.fingerprint, suffix=family.suffix, overwrite=overwrite)
-        next_steps += write_next_step(family, folder, job.origin(name))
-        job.writings[name].sweep(folder)
+    next_steps = tuple(line for name in job.folders for line in _claimed(job, opened, name, photos, overwrite))
     mine = [of for _, of in placement.share().of(shards_of(photos.photos, SHARD_SIZE))]
     left = [sum(map(job.is_waiting, of)) for of in mine]
     waiting = [(of, count) for of, count in zip(mine, left, strict=True) if count]
@@ -139,7 +131,7 @@ def generate(
     workspace.record_failures("generate", report.failures, {photo.name for of in mine for photo in of})
     skipped = sum(map(len, mine)) - report.images - len(report.failures)
     notices = (*photos.notices, *empty_notices(report.empty_maps))
-    return replace(report, skipped=skipped, notices=notices, next_steps=tuple(next_steps))
+    return replace(report, skipped=skipped, notices=notices, next_steps=next_steps)
 
 
 @dataclass(frozen=True)
@@ -266,9 +258,18 @@ def _seed_folder(workspace: Workspace, method: str, refiner: str, out: Path | No
     return out if methods == 1 else out / method
 
 
-def _made_by(
-    method: str, writing: Writing, forward: Forward, split: DataSplit, prototypes: _PrototypesOnce
-) -> dict[str, Any]:
+def _claimed(job: GenerationJob, opened: _Opened, method: str, split: DataSplit, overwrite: bool) -> tuple[str, ...]:
+    """Make the folder of a method's seeds ready, or refuse it; return how to go on with the seeds."""
+    folder, writing = job.folders[method], job.writings[method]
+    made_by = _made_by(job, opened, method, split)
+    suffix = writing.refiner.suffix
+    claim_seeds(folder, made_by, split.split, split.fingerprint, suffix=suffix, overwrite=overwrite)
+    writing.sweep(folder)
+    return write_next_step(writing.refiner, folder, job.origin(method))
+
+
+def _made_by(job: GenerationJob, opened: _Opened, method: str, split: DataSplit) -> dict[str, Any]:
+    forward, writing = opened.forward, job.writings[method]
     net = forward.classifier
     return {
         "method": method,
@@ -278,10 +279,11 @@ def _made_by(
         "stride": net.stride,
         "scales": list(forward.scales),
         "precision": forward.precision,
-        "prototypes": None if method == "cam" else prototypes().sha256,
+        "prototypes": None if method == "cam" else opened.prototypes().sha256,
         "dataset": split.dataset,
         "classes": list(split.classes),
         **({"parts": writing.settings} if writing.parts else {}),
+        **({"attention": job.attention} if job.attention else {}),
     }
 
 

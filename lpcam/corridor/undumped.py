@@ -15,7 +15,7 @@ from lpcam.corridor.extraction import settled
 from lpcam.datasets import photo_size
 from lpcam.engines import Placement, own_device, runs_here
 from lpcam.errors import LpcamError
-from lpcam.extract import DEFAULT_DTYPE, describe, extract_photos
+from lpcam.extract import DEFAULT_DTYPE, describe, extract_photos, require_kept
 from lpcam.forward import Forward
 from lpcam.profiles import Profile
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, silent
@@ -65,7 +65,8 @@ def cluster_photos(
             the features do not fit into memory.
     """
     started = time.perf_counter()
-    _refuse(workspace, scales, execution, placement, overwrite)
+    require_kept(scales, dtype)
+    _refuse(workspace, execution, placement, overwrite)
     split, execution = data.open(), settled(execution, placement)
     net = classifier.load(len(split.classes), own_device(placement, execution.device))
     forward = Forward(net, scales, precision=execution.precision, runtime=execution.runtime)
@@ -99,11 +100,7 @@ def cluster_photos(
     return StageReport(features.count, 0, tuple(failures), seconds, forward.seconds, split.notices), clustered
 
 
-def _refuse(
-    workspace: Workspace, scales: Sequence[float], execution: Execution, placement: Placement, overwrite: bool
-) -> None:
-    if 1.0 not in scales:
-        raise LpcamError(f"scales {list(scales)} lack 1, the scale the features come from: add it")
+def _refuse(workspace: Workspace, execution: Execution, placement: Placement, overwrite: bool) -> None:
     if not runs_here(placement, execution.device):
         raise LpcamError(
             "--no-dump keeps the features in the memory of one process: leave --processes and --engine out, or dump"

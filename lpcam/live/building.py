@@ -13,8 +13,8 @@ from torch.utils.data import Dataset, IterableDataset
 
 from lpcam.backbones.classifier import Classifier
 from lpcam.corridor.clustering import gatherer, settled_profile
-from lpcam.errors import LpcamError, unknown
-from lpcam.extract import DEFAULT_DTYPE, features_and_cam, stored
+from lpcam.errors import LpcamError
+from lpcam.extract import DEFAULT_DTYPE, features_and_cam, require_kept, stored
 from lpcam.live.heads import ClassWeights, Head, find_head, identity
 from lpcam.live.images import Normalisation, ViewMaker, as_batches, as_image
 from lpcam.live.labels import labels_of, labels_of_batch
@@ -25,7 +25,7 @@ from lpcam.methods.cam import Cam
 from lpcam.profiles import DEFAULT_PROFILE, Profile, get_profile
 from lpcam.prototypes import Prototypes, Provenance, build_class
 from lpcam.records import Photo, Progress, silent
-from lpcam.store import DTYPES, MemoryFeatures, PhotoFeatures
+from lpcam.store import MemoryFeatures, PhotoFeatures
 from lpcam.views import PUBLISHED_SCALES
 
 Loader = Iterable[Any] | Dataset[Any]
@@ -77,7 +77,7 @@ def build_prototypes(
     Raises:
         LpcamError: there is no image, the class weights are not found or do not fit, or an option cannot be used.
     """
-    _check_options(dtype, scales)
+    require_kept(scales, dtype)
     profile = get_profile(profile) if isinstance(profile, str) else profile
     tapped = TappedModel(model, target_layer, reshape_transform)
     head = find_head(model, class_weights, tapped.layer)
@@ -109,13 +109,6 @@ def _stride(entries: Sequence[PhotoFeatures]) -> int:
     """Return the output stride in px, as the largest image shows it."""
     largest = max(entries, key=lambda photo: max(photo.size))
     return round(max(largest.size) / max(largest.features.shape[1:]))
-
-
-def _check_options(dtype: str, scales: Sequence[float]) -> None:
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
-    if 1.0 not in scales:
-        raise LpcamError(f"scales {list(scales)} lack 1, the scale the features come from: add it")
 
 
 def _class_names(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -91,6 +91,14 @@ def test_features_that_do_not_fit_into_memory_are_refused_before_the_work(tmp_pa
         run(tmp_path / "w", data, classifier, dump=False)
 
 
+@pytest.mark.parametrize(("wrong", "says"), [({"dtype": "float8"}, "dtype"), ({"scales": (0.5,)}, "lack 1")])
+def test_options_that_cannot_be_kept_are_refused_as_with_a_dump(tmp_path, data, classifier, wrong, says):
+    for dump in (True, False):
+        options = {"scales": SCALES, **wrong, "dump": dump}
+        with pytest.raises(LpcamError, match=says):
+            corridor.run(Workspace(tmp_path / "w"), data, classifier, **options)
+
+
 def test_memory_is_not_shared_between_processes(tmp_path, data, classifier):
     with pytest.raises(LpcamError, match="memory of one process"):
         run(tmp_path / "w", data, classifier, dump=False, placement=Placement(processes=2))
