@@ -1,4 +1,4 @@
-"""Class weights over a frozen backbone, in seconds: ``lpcam train-classifier --freeze-backbone``.
+"""Class weights over a frozen backbone: ``lpcam train-classifier --freeze-backbone``.
 
 A photo is its averaged local features x̄ = mean_{h,w} f(x); the class weights are a multi-label logistic regression on
 them, regularised by their squared length:
