@@ -193,13 +193,39 @@ def test_constant_features_and_maps_have_finite_results(features, maps, bank):
     assert 0 <= found[0, 0, 0] <= 1 + 1e-6
 
 
-def test_a_feature_that_moves_to_nothing_leaves_no_map_above_one():
+def moved_to(rest: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+    """Return an instance and a second position with f' = ``rest`` [C], their map, and three context prototypes."""
+    instance, context = random(len(rest), seed=seed), random(3, len(rest), seed=50 + seed)
+    shift = context.mean(dim=0) - instance
+    features = torch.stack([instance, rest - 0.05 * shift], dim=1).view(-1, 1, 2)
+    return features, torch.tensor([[[1.0, 0.05]]], dtype=torch.float64), [context]
+
+
+def test_a_feature_that_moves_to_nothing_has_no_direction():
     for seed in range(20):
-        instance, context = random(64, seed=seed).float(), random(3, 64, seed=50 + seed).float()
-        shift = context.mean(dim=0) - instance
-        features = torch.stack([instance, -0.05 * shift], dim=1).view(64, 1, 2)  # the second becomes f' = 0
-        found = prototype_aware(features, torch.tensor([[[1.0, 0.05]]]), [context], Awareness(positiveness=False))
-        assert 0 <= found.min() <= found.max() <= 1 + 1e-6
+        features, maps, (context,) = moved_to(torch.zeros(64), seed)
+        found = prototype_aware(features.float(), maps.float(), [context.float()], Awareness(positiveness=False))
+        assert found[0, 0, 1] < 1e-2
+
+
+def test_a_feature_of_which_little_is_left_keeps_its_direction():
+    for seed in range(20):
+        features, maps, context = moved_to(0.002 * random(64, seed=90 + seed), seed)
+        found = prototype_aware(features, maps, context, Awareness(positiveness=False))
+        expected = reference.pacam(features.numpy(), maps[0].numpy(), list(context[0].numpy()), weighed=False)
+        np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
+
+
+def test_no_rounding_lifts_a_map_above_one():
+    for seed in range(20):
+        (context,) = context_of(1)
+        features = context.float() * torch.rand(50, 1) * 3
+        assert (
+            prototype_aware(
+                features.T.view(CHANNELS, 5, 10), torch.zeros(1, 5, 10), [context.float()], Awareness()
+            ).max()
+            <= 1
+        ), seed
 
 
 def test_no_class_has_no_map():
