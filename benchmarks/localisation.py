@@ -38,7 +38,7 @@ from lpcam.corridor.basis import read_basis
 from lpcam.corridor.methods import Means, make_method
 from lpcam.datasets.demo import TRAIN_PHOTOS, VAL_PHOTOS, write_demo
 from lpcam.errors import LpcamError, unknown
-from lpcam.evaluation import SeedScores, compute, parse_thresholds
+from lpcam.evaluation import Score, SeedScores, compute, parse_thresholds
 from lpcam.files import write_atomically, write_json
 from lpcam.forward import Forward, Loaded
 from lpcam.methods import Method
@@ -105,7 +105,7 @@ class Settings:
     Attributes:
         sets: Of `SETS`.
         seeds: See above.
-        scales: Of the views of real photos; those of the demo are the published ones.
+        scales: Of the views.
         profile: Of LPCAM's clustering.
         thresholds: Of the background.
         painted: Photos of the demo data set, train and val.
@@ -137,10 +137,10 @@ DRY = Settings(
     seeds=(0, 1),
     scales=(1.0, 0.5),
     thresholds="0:1:.1",
-    painted=(8, 2),
-    recipe=DemoRecipe(epochs=1, longest=64, crop=48),
+    painted=(4, 2),
+    recipe=DemoRecipe(epochs=1, batch_size=4, longest=64, crop=48),
     limit=3,
-    written=2,
+    written=1,
     block=2,
     costed=1,
     map_rounds=1,
@@ -229,7 +229,7 @@ def _demo_study(seed: int, settings: Settings, folder: Path) -> Study:
         write_demo(data, seed=seed, train=train, val=val)
         state = train_demo_classifier(build("demo"), sources["train"].open(), recipe=settings.recipe, seed=seed)
         save_classifier(weights, state)
-    return Study(folder, sources, ClassifierSource("demo", weights), (seed,), PUBLISHED_SCALES)
+    return Study(folder, sources, ClassifierSource("demo", weights), (seed,), settings.scales)
 
 
 # -- maps and counts ---------------------------------------------------------------------------------
@@ -328,26 +328,30 @@ def written_difference(ready: Ready, settings: Settings) -> float:
     study, seed = ready.study, ready.study.seeds[0]
     _copy(study.prototypes(seed), study.workspace.prototypes)
     _copy(study.support(seed), study.workspace.support)
-    opened = study.train.open()
+    opened, thresholds = study.train.open(), parse_thresholds(settings.thresholds)
     first = next(_parts(opened, settings))
     few = _listed(study, first, "written")
     counted = _block(ready, next(iter(study.sources)), first, 0, settings)
-    thresholds = parse_thresholds(settings.thresholds)
     differences = []
-    for key, row in ROWS.items():
-        generate(
-            study.workspace,
-            methods=(row.method,),
-            settings=row.settings,
-            data=few,
-            execution=Execution("cpu"),
-            overwrite=True,
-        )
-        report = evaluate(study.workspace, method=row.method, data=few, thresholds=settings.thresholds)
+    for key, scores in _written_scores(study, few, settings).items():
         name, _ = _runs(key, study.seeds)[0]
         in_memory = compute(Tally(len(opened.classes), thresholds, counted[name], len(first.photos)))
-        differences += [abs(a.miou - b.miou) for a, b in zip(report.curve.scores, in_memory.scores, strict=True)]
+        differences += [abs(a.miou - b.miou) for a, b in zip(scores, in_memory.scores, strict=True)]
     return max(differences)
+
+
+def _written_scores(study: Study, few: DataSource, settings: Settings) -> dict[str, tuple[Score, ...]]:
+    """Return the scores of seeds that the commands write and evaluate, by row: one forward pass for each choice."""
+    found = {}
+    for choices in (MethodSettings(), ROWS["iscam-from-lpcam"].settings):
+        keys = [key for key, row in ROWS.items() if row.settings == choices]
+        methods = [ROWS[key].method for key in keys]
+        asked: dict[str, Any] = {"methods": methods, "settings": choices, "data": few}
+        generate(study.workspace, **asked, execution=Execution("cpu"), overwrite=True)
+        for key, method in zip(keys, methods, strict=True):
+            report = evaluate(study.workspace, method=method, data=few, thresholds=settings.thresholds)
+            found[key] = report.curve.scores
+    return found
 
 
 def _listed(study: Study, part: DataSplit, name: str) -> DataSource:

@@ -458,36 +458,28 @@ def test_second_backbone_takes_names_by_position_trains_and_measures(yardsticks,
     assert frozen["results"]["training"]["l2"] == frozen["settings"]["recipe"]["l2"] == 0.01
 
 
-def test_localisation_scores_and_prices_every_method_and_goes_on(yardsticks, monkeypatch):
-    options = ["--dry-run", "--out", str(yardsticks), "--folder", str(yardsticks / "kept")]
+def test_localisation_scores_and_prices_every_method(tmp_path):
+    options = ["--dry-run", "--set", "demo", "--out", str(tmp_path), "--folder", str(tmp_path / "kept")]
     localisation.main(options)
-    found = json.loads((yardsticks / "localisation.json").read_text())
-    record.validate(found)
-    sets = found["results"]["sets"]
-    assert {name: list(of["splits"]) for name, of in sets.items()} == {
-        "demo": ["train", "val"], "real_voc_animals": ["train", "aug"], "real_coco_subset": ["train"],
-    }  # fmt: skip
-    assert [split["images"] for of in sets.values() for split in of["splits"].values()] == [8, 2, 3, 3, 3]
-    runs = {key: len(row["runs"]) for key, row in sets["real_voc_animals"]["splits"]["train"]["methods"].items()}
-    assert {key for key, count in runs.items() if count == 1} == {"cam", "iscam", "pacam-no-bank"}
-    assert set(runs) == set(localisation.EVERY)
-    assert {len(row["runs"]) for row in sets["demo"]["splits"]["val"]["methods"].values()} == {2}
+    found = json.loads((tmp_path / "localisation.json").read_text())
+    splits = found["results"]["sets"]["demo"]["splits"]
+    assert {split: of["images"] for split, of in splits.items()} == {"train": 4, "val": 2}
+    assert set(splits["val"]["methods"]) == set(localisation.EVERY)
+    assert {len(row["runs"]) for row in splits["val"]["methods"].values()} == {2}  # a classifier a seed
     cost = found["results"]["cost"]
     assert set(cost["maps"]) == set(cost["generate"]) == set(localisation.ROWS)
     assert cost["maps"]["cam"]["over_cam"] == 1
-    assert [check["value"] for check in found["checks"] if check["equality"]] == [0, 0, 0]
-    monkeypatch.setattr(localisation, "count_maps", None)  # what was counted is not counted again
-    monkeypatch.setattr(localisation, "train_demo_classifier", None)
-    localisation.main(options)
-    again = json.loads((yardsticks / "localisation.json").read_text())
-    assert again["results"]["sets"] == sets
+    assert [check["value"] for check in found["checks"] if check["equality"]] == [0]
     with pytest.raises(LpcamError, match="choose another --folder"):
         localisation.main([*options, "--no-cost"])
 
 
-def test_localisation_blocks_add_up_to_the_whole(yardsticks):
-    study = localisation.studies_of("real_voc_animals", localisation.DRY, yardsticks)[1][0]
+def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, monkeypatch):
+    title, (study,) = localisation.studies_of("real_voc_animals", localisation.DRY, yardsticks)
+    assert (title, list(study.sources), study.seeds) == ("VOC animals", ["train", "aug"], (0, 1))
     ready = localisation.prepare(study, localisation.DRY)
+    assert {name for name in ready.methods if name in localisation.EVERY} == {"cam", "iscam", "pacam-no-bank"}
+    assert len(ready.methods) == 3 + 2 * (len(localisation.EVERY) - 3)
     blocks = localisation.count(ready, "train", localisation.DRY)
     at_once = localisation.count_maps(
         study.train.open(), ready.forward, ready.methods, real_photos.Settings("", (), (), thresholds="0:1:.1")
@@ -495,6 +487,10 @@ def test_localisation_blocks_add_up_to_the_whole(yardsticks):
     for name, scores in at_once.items():
         assert torch.equal(blocks[name].confusions(), scores.confusions())
         assert blocks[name].images == scores.images == 3
+    for name in ("count_maps", "cluster", "cluster_support"):
+        monkeypatch.setattr(localisation, name, None)  # what was done is not done again
+    again = localisation.count(localisation.prepare(study, localisation.DRY), "train", localisation.DRY)
+    assert all(torch.equal(again[name].confusions(), scores.confusions()) for name, scores in blocks.items())
 
 
 def test_localisation_means_over_runs():
