@@ -349,6 +349,14 @@ def reference_fold(classes: np.ndarray, context: np.ndarray) -> np.ndarray:
     return np.asarray(mean[0] - mean[1])
 
 
+@pytest.mark.parametrize("general", [Cam, Lpcam])
+def test_a_general_map_is_what_the_method_itself_shows(general):
+    last, method = random(2, 5, 4, 3), general(random(3, 5, seed=1))
+    alone = method.view_maps(ViewFeatures(last[:1]), (0, 1, 2))
+    assert alone.amax(dim=(1, 2)).min() > 0
+    assert torch.allclose(method.activation(last[0]), alone)
+
+
 def test_left_out_classes_win_no_position():
     last, weights = random(1, 6, 5, 5), random(4, 6, seed=1)
     seen = ViewFeatures(last, (last,))

@@ -120,11 +120,13 @@ def image_specific(hierarchical: Array, vectors: Array) -> Array:
     return result
 
 
-def infer(logits: Array, hierarchical: Array, labels: Sequence[int]) -> dict[str, Array]:
+def infer(
+    logits: Array, hierarchical: Array, labels: Sequence[int], background_weight: float = 0.5
+) -> dict[str, Array]:
     """Return what inference makes of an image and its mirror: logits [2, K, h, w], F_h [2, D, h, w]."""
     both = hierarchical[0] + hierarchical[1][:, :, ::-1]
     maps = with_background(normalised(logits[0] + logits[1][:, :, ::-1]))
-    similarity = structure_similarity(both, maps)
+    similarity = structure_similarity(both, maps, background_weight)
     seeds = seed_regions(similarity, labels)
     return {
         "cam": maps,
