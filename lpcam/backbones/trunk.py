@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from lpcam.backbones.classifier import Blueprint
+from lpcam.backbones.classifier import Blueprint, Classifier
 from lpcam.errors import LpcamError
 
 
@@ -59,6 +62,16 @@ class Trunk(nn.Module):
             file_name(blueprint, name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
+
+    def classifier(self, class_weights: Tensor) -> Classifier:
+        """Return a frozen classifier with a copy of the stages, as `checkpoint` and `load_classifier` would make it.
+
+        Args:
+            class_weights: float [K, C].
+        """
+        blueprint = replace(self._blueprint[0], network=deepcopy(self._blueprint[0].network))
+        matrix = class_weights.detach().clone()
+        return Classifier(self.arch, blueprint, blueprint.stages[-1], self.stride, matrix, sha256="")
 
     def require_matrix_head(self) -> None:
         """Raise where a head of class weights would not be read again.

@@ -8,16 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lpcam.training.classifier import Recipe, TrainingReport, train_classifier
+    from lpcam.training.classifier import train_classifier
     from lpcam.training.head import HeadRecipe, HeadReport, train_head
+    from lpcam.training.recipe import Recipe
+    from lpcam.training.run import TrainingReport
 
 __all__ = ["HeadRecipe", "HeadReport", "Recipe", "TrainingReport", "train_classifier", "train_head"]
 
 _HOMES = {
     "HeadRecipe": "lpcam.training.head",
     "HeadReport": "lpcam.training.head",
-    "Recipe": "lpcam.training.classifier",
-    "TrainingReport": "lpcam.training.classifier",
+    "Recipe": "lpcam.training.recipe",
+    "TrainingReport": "lpcam.training.run",
     "train_classifier": "lpcam.training.classifier",
     "train_head": "lpcam.training.head",
 }
