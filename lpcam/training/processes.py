@@ -6,6 +6,7 @@ so that the result is that of one process to rounding. The first process alone w
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from lpcam.errors import LpcamError
 from lpcam.forward import resolve_device
 
 Item = TypeVar("Item")
+
+_PARAMETERS = inspect.signature(DistributedDataParallel).parameters
+_KEEPS_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _PARAMETERS else "broadcast_buffers"
 
 
 def share_of_torchrun(environment: Mapping[str, str] = os.environ) -> Share:
@@ -128,9 +132,8 @@ class Processes:
                 )
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         devices = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(
-            network, device_ids=devices, broadcast_buffers=False, find_unused_parameters=True
-        )
+        kept: Any = {_KEEPS_BUFFERS: False}
+        return DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True, **kept)
 
 
 @contextmanager
