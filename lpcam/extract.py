@@ -17,7 +17,7 @@ from lpcam.errors import LpcamError, unknown
 from lpcam.files import sweep
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
 from lpcam.methods.cam import Cam
-from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, silent
+from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, ViewFeatures, silent
 from lpcam.store import (
     DTYPES,
     Description,
@@ -182,7 +182,7 @@ def features_and_cam(
     maps: list[list[Tensor]] = [[] for _ in photos]
     for scale, features in views:
         for index, photo in enumerate(photos):
-            maps[index].append(cam.view_maps(features[:, index], photo.labels))
+            maps[index].append(cam.view_maps(ViewFeatures(features[:, index]), photo.labels))
             if scale == 1.0:
                 kept.append(features[0, index])
     return [

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from lpcam.backbones.classifier import Classifier
 from lpcam.datasets import photo_size, read_photo
 from lpcam.errors import LpcamError
 from lpcam.precision import computing_in, resolve_precision
-from lpcam.records import Attention, Failure, Photo
-from lpcam.runtime import network_of
+from lpcam.records import Attention, Failure, Photo, ViewFeatures
+from lpcam.runtime import LevelsNetwork, levels_network_of, network_of
 from lpcam.views import check_scales, view, view_size, with_mirror
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
@@ -72,6 +73,7 @@ class Forward:
         self.scales = check_scales(scales)
         self.device = classifier.class_weights.device
         self.precision = resolve_precision(precision, str(self.device))
+        self._runtime = runtime
         self._network = network_of(self.classifier, runtime, self.precision)
         self._clock = _CudaClock() if self.device.type == "cuda" else _Clock()
 
@@ -104,22 +106,50 @@ class Forward:
             yield features.view(2, len(loaded.photos), *features.shape[1:])
 
     @torch.inference_mode()
-    def attended(self, loaded: Loaded) -> Iterator[tuple[Tensor, Attention]]:
-        """Yield the same features, and what was attended to: of 2·B images, all images first, then their mirrors.
+    def seen(self, loaded: Loaded, *, levels: bool = False, attention: bool = False) -> Iterator[list[ViewFeatures]]:
+        """Yield, for every scale, what the classifier makes of each of the B photos and its mirror.
 
-        torch carries the network out here, whatever the runtime.
+        Where attention is asked for, torch carries the network out, whatever the runtime; a network that has attention
+        has one level.
+
+        Args:
+            loaded: B photos.
+            levels: Whether the features of all levels are wanted.
+            attention: Whether what was attended to is wanted.
 
         Raises:
             LpcamError: the classifier has no attention.
         """
+        look = self._attended if attention else self._levels if levels else self._features
+        count = len(loaded.photos)
         for views in loaded.views:
             images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
-            with self._clock, computing_in(self.precision, str(self.device)):
-                features, attention = self.classifier.attend(images)
-            yield (
-                features.float().view(2, len(loaded.photos), *features.shape[1:]),
-                Attention(attention.to_patches.float(), attention.among_patches.float()),
-            )
+            found, seen = look(images.to(memory_format=torch.channels_last))
+            of_photos = [level.float().view(2, count, *level.shape[1:]) for level in found]
+            yield [
+                ViewFeatures(
+                    of_photos[-1][:, index],
+                    tuple(level[:, index] for level in of_photos) if levels else (),
+                    seen and seen.of((index, count + index)),
+                )
+                for index in range(count)
+            ]
+
+    def _features(self, images: Tensor) -> tuple[tuple[Tensor, ...], None]:
+        return (self._timed(images),), None
+
+    def _levels(self, images: Tensor) -> tuple[tuple[Tensor, ...], None]:
+        with self._clock:
+            return self._levels_network(images), None
+
+    def _attended(self, images: Tensor) -> tuple[tuple[Tensor, ...], Attention]:
+        with self._clock, computing_in(self.precision, str(self.device)):
+            features, seen = self.classifier.attend(images)
+        return (features,), Attention(seen.to_patches.float(), seen.among_patches.float())
+
+    @cached_property
+    def _levels_network(self) -> LevelsNetwork:
+        return levels_network_of(self.classifier, self._runtime, self.precision)
 
     def _timed(self, images: Tensor) -> Tensor:
         with self._clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
 from lpcam.methods import Method
 from lpcam.methods.attention import guide
-from lpcam.records import ActivationMaps, Attention, Execution, Failure, Photo, Progress, StageReport, silent
+from lpcam.records import ActivationMaps, Execution, Failure, Photo, Progress, StageReport, silent
 from lpcam.views import merge_scales
 
 Sink = Callable[[str, ActivationMaps], None]
@@ -103,12 +103,13 @@ def activation_maps(
         For every method, B activation maps on the CPU.
     """
     scale_maps: dict[str, list[list[torch.Tensor]]] = {name: [[] for _ in loaded.photos] for name in methods}
-    for features, seen in _seen(forward, loaded, attention):
+    levels = any(method.reads_levels for method in methods.values())
+    for of_scale in forward.seen(loaded, levels=levels, attention=attention is not None):
         for name, method in methods.items():
-            for index, photo in enumerate(loaded.photos):
-                maps = method.view_maps(features[:, index], photo.labels)
-                if attention is not None and seen is not None:
-                    maps = guide(maps, seen.of((index, len(loaded.photos) + index)), photo.labels, attention)
+            for index, (photo, seen) in enumerate(zip(loaded.photos, of_scale, strict=True)):
+                maps = method.view_maps(seen, photo.labels)
+                if attention is not None and seen.attention is not None:
+                    maps = guide(maps, seen.attention, photo.labels, attention)
                 scale_maps[name][index].append(maps)
     return {
         name: [
@@ -117,12 +118,6 @@ def activation_maps(
         ]
         for name, of_method in scale_maps.items()
     }
-
-
-def _seen(forward: Forward, loaded: Loaded, attention: str | None) -> Iterator[tuple[torch.Tensor, Attention | None]]:
-    if attention is None:
-        return ((features, None) for features in forward.features(loaded))
-    return forward.attended(loaded)
 
 
 def _to_cpu(maps: ActivationMaps) -> ActivationMaps:

@@ -114,6 +114,21 @@ class Attention:
 
 
 @dataclass(frozen=True)
+class ViewFeatures:
+    """What a classifier makes of an image at one scale, and of its mirror.
+
+    Attributes:
+        last: float [V, C, h, w], f(x); V is 2 with the mirror, else 1.
+        levels: float [V, C_l, h_l, w_l] of every level of the network, the last is f(x); empty where nobody asked.
+        attention: Of V images; None where nobody asked.
+    """
+
+    last: Tensor
+    levels: tuple[Tensor, ...] = ()
+    attention: Attention | None = None
+
+
+@dataclass(frozen=True)
 class Failure:
     """A photo that could not be processed, and why."""
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ RUNTIMES = ("torch", "compile", "openvino")
 
 Network = Callable[[Tensor], Tensor]
 """Takes images [N, 3, H, W] to features [N, C, h, w]."""
+LevelsNetwork = Callable[[Tensor], tuple[Tensor, ...]]
+"""Takes them to the features [N, C_l, h_l, w_l] of every level."""
+
+Result = TypeVar("Result")
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}  # as OpenVINO names them
 _TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1}  # of the largest feature
@@ -54,10 +58,31 @@ def network_of(classifier: Classifier, runtime: str, precision: str) -> Network:
     return run
 
 
-def _compiled(network: Network, device: torch.device) -> Network:
+def levels_network_of(classifier: Classifier, runtime: str, precision: str) -> LevelsNetwork:
+    """Return the same for the features of every level of the network; OpenVINO leaves it to torch.
+
+    Args:
+        classifier: As `network_of` takes it.
+        runtime: Likewise.
+        precision: Likewise.
+
+    Raises:
+        LpcamError: as `network_of`.
+    """
+    device = classifier.class_weights.device
+    network = _compiled(classifier.levels, device) if runtime == "compile" else classifier.levels
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        with computing_in(precision, str(device)):
+            return network(images)
+
+    return run
+
+
+def _compiled(network: Callable[[Tensor], Result], device: torch.device) -> Callable[[Tensor], Result]:
     if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise LpcamError("--compile needs a C++ compiler on the CPU: install g++, or leave --compile out")
-    result: Network = torch.compile(network, dynamic=True)
+    result: Callable[[Tensor], Result] = torch.compile(network, dynamic=True)
     return result
 
 

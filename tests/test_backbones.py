@@ -458,6 +458,10 @@ def amn_stage_2(state):
     return {**trunk, **aspp, "label_enc.weight": torch.ones(2048, 4), "newly_added.1.weight": torch.ones(2048, 4)}
 
 
+SIDES = {  # of SIPE, by stage
+    index: torch.zeros(out, channels, 1, 1)
+    for index, (out, channels) in enumerate(((128, 256), (128, 512), (256, 1024), (256, 2048)), 1)
+}
 IRN_FAMILY = {  # repository: what it saves, from the state dict of IRN's network
     "IRN": lambda state: {f"module.{key}": value for key, value in state.items()},
     "LPCAM": lambda state: state,
@@ -468,8 +472,7 @@ IRN_FAMILY = {  # repository: what it saves, from the state dict of IRN's networ
         "net": {
             **state,
             "resnet50.fc.weight": torch.zeros(1000, 2048),
-            **{f"side{index}.weight": torch.zeros(128, 4, 1, 1) for index in range(1, 5)},
-            **{f"newly_added.{index}.weight": torch.zeros(128, 4, 1, 1) for index in range(1, 5)},
+            **{f"{prefix}{index}.weight": side for prefix in ("side", "newly_added.") for index, side in SIDES.items()},
         },
         "iter": 3,
     },
@@ -516,7 +519,6 @@ def test_prefixes_that_disagree_are_refused(irn, tmp_path):
         ("newly_added.0.weight", "fc.weight"),
         ("fc.weight", "fc.weight"),
         ("resnet50.fc.bias", None),
-        ("side3.weight", None),
         ("newly_added.2.weight", None),
         ("label_enc.weight", None),
         ("classifier.1.c0.bias", None),

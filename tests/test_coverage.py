@@ -15,7 +15,7 @@ import torch
 from lpcam.backbones.families import FAMILIES, Family
 from lpcam.backbones.loading import load_trunk
 from lpcam.methods.lpcam import Lpcam, fold
-from lpcam.records import ActivationMaps
+from lpcam.records import ActivationMaps, ViewFeatures
 from lpcam.refiners import REFINERS, get_refiner
 from lpcam.views import merge_scales
 from tests.refiners.readers import READERS
@@ -39,7 +39,7 @@ def maps_of(arch: str) -> ActivationMaps:
     rows = features[0].flatten(1).T
     longest = rows[rows.norm(dim=1).argsort(descending=True)]
     folded = torch.stack([fold(longest[index : index + 1], rows[:0]) for index in range(3)])
-    return merge_scales([Lpcam(folded).view_maps(features, LABELS)], LABELS, SIZE, 0.0)
+    return merge_scales([Lpcam(folded).view_maps(ViewFeatures(features), LABELS)], LABELS, SIZE, 0.0)
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")  # what readers do to tensors

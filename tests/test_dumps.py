@@ -22,6 +22,7 @@ from lpcam.errors import LpcamError
 from lpcam.methods.lpcam import Lpcam
 from lpcam.pickles import save_dictionary
 from lpcam.prototypes import Provenance
+from lpcam.records import ViewFeatures
 from lpcam.views import merge_scales
 
 CLASSES = ("cat", "dog")
@@ -145,6 +146,8 @@ def test_golden_prototypes_imported_give_the_golden_maps(real_data, tmp_path):
         photo = np.load(real_data / f"parity/2007_{index:06d}.npz")
         views = [torch.tensor(photo[f"features_u8_scale{scale}"]).float() / 32 for scale in range(4)]
         labels, size = tuple(photo["labels"].tolist()), tuple(photo["size"].tolist())
-        maps = merge_scales([method.view_maps(view, labels) for view in views], labels, size, method.epsilon)
+        maps = merge_scales(
+            [method.view_maps(ViewFeatures(view), labels) for view in views], labels, size, method.epsilon
+        )
         assert np.abs(maps.high_res.numpy() - photo["lpcam_high_res"]).max() < 1e-5
         assert np.abs(maps.strided.numpy() - photo["lpcam_strided"]).max() < 1e-5

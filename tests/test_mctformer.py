@@ -16,7 +16,7 @@ from lpcam.methods.attention import guide
 from lpcam.methods.cam import Cam
 from lpcam.pickles import load_dictionary
 from lpcam.profiles import get_profile
-from lpcam.records import Photo
+from lpcam.records import Photo, ViewFeatures
 from lpcam.sources import ClassifierSource
 from lpcam.views import merge_scales
 from lpcam.workspace import Workspace
@@ -159,7 +159,7 @@ def test_generate_puts_attention_on_the_maps_of_a_method(model, size):
     for index in range(size):
         both = torch.stack([views[index], views[index].flip(-1)])
         features, seen = model.attend(both)
-        maps = guide(Cam(model.class_weights).view_maps(features, (1, 3)), seen, (1, 3), "fuse")
+        maps = guide(Cam(model.class_weights).view_maps(ViewFeatures(features), (1, 3)), seen, (1, 3), "fuse")
         expected = merge_scales([maps], (1, 3), (48, 64), Cam.epsilon).high_res
         torch.testing.assert_close(made["fuse"][index].high_res, expected, rtol=1e-3, atol=1e-3)
         assert not torch.allclose(made[None][index].high_res, expected, atol=0.05)

@@ -27,6 +27,7 @@ from lpcam.prototypes import (
     select_context,
     split_positions,
 )
+from lpcam.records import ViewFeatures
 from lpcam.views import normalise, sum_high_res
 from tests.reference import lpcam as reference
 
@@ -211,7 +212,7 @@ def golden_vectors(root, weights: torch.Tensor, label: int, side: str) -> torch.
         golden = np.load(path)
         if label in golden["labels"]:
             views = [torch.tensor(golden[f"features_u8_scale{scale}"]).float() / 32 for scale in range(4)]
-            maps = [Cam(weights).view_maps(view, (label,)) for view in views]
+            maps = [Cam(weights).view_maps(ViewFeatures(view), (label,)) for view in views]
             high_res = normalise(sum_high_res(maps, tuple(golden["size"].tolist())), 1e-5)
             features = views[0][0]
             cam = F.interpolate(high_res[None], features.shape[1:], mode="nearest")[0, 0]

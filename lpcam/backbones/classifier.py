@@ -21,7 +21,7 @@ built with does not matter, because the class weights are read from the checkpoi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lpcam.backbones.extras import Extras
+from lpcam.backbones.levels import Level, features_at
 from lpcam.errors import LpcamError
 from lpcam.records import Attention
 
@@ -75,6 +77,7 @@ class Blueprint:
         matrix: Takes a head of another form, and the K that is wanted (None: any), to [K, C] or [K, C, 1, 1].
         adapt: Gives the network, on the meta device, the sizes a checkpoint (by canonical names) has.
         constants: Buffers of the network that are in no state dict, by name; ``load_classifier`` fills this in.
+        levels: Levels before the last, see `lpcam.backbones.levels`; ``load_classifier`` fills this in.
     """
 
     network: nn.Module
@@ -92,6 +95,7 @@ class Blueprint:
     matrix: Callable[[Tensor, int | None], Tensor] = plain_matrix
     adapt: Callable[[nn.Module, dict[str, Tensor]], None] = as_it_is
     constants: dict[str, Tensor] = field(default_factory=dict)
+    levels: tuple[Level, ...] = ()
 
 
 Builder = Callable[[str], Blueprint]
@@ -114,6 +118,8 @@ class Classifier(nn.Module):
         mean: Subtracted from an RGB image in 0..1, one a colour.
         std: Then divides it.
         minimum_side: An image needs at least so many px on each side.
+        level_channels: C_l of every level, the last is C.
+        extras: What the training of SIPE or CPAL added.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU())
     >>> blueprint = Blueprint(net, stages=("0", "1"), head="fc.weight", stride=1)
@@ -125,7 +131,14 @@ class Classifier(nn.Module):
     class_weights: Tensor
 
     def __init__(
-        self, arch: str, blueprint: Blueprint, layer: str, stride: int, class_weights: Tensor, sha256: str
+        self,
+        arch: str,
+        blueprint: Blueprint,
+        layer: str,
+        stride: int,
+        class_weights: Tensor,
+        sha256: str,
+        extras: Extras = Extras(),
     ) -> None:
         super().__init__()
         self.arch = arch
@@ -136,6 +149,9 @@ class Classifier(nn.Module):
         self.sha256 = sha256
         self.num_classes, self.channels = class_weights.shape
         self.stages = nn.ModuleList(stages_up_to(blueprint, layer))
+        self.extras = extras
+        self._levels = blueprint.levels
+        self.level_channels = (*(level.channels for level in blueprint.levels), self.channels)
         self.register_buffer("class_weights", class_weights)
         self.requires_grad_(False)
         self.eval()
@@ -153,11 +169,22 @@ class Classifier(nn.Module):
         Raises:
             ValueError: ``images`` is not [N, 3, H, W].
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"expected images [N, 3, H, W], got {list(images.shape)}")
-        for stage in self.stages:
-            images = stage(images)
-        return images
+        return self._at((), images)[0]
+
+    @torch.no_grad()
+    def levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the features of every level of the network, finest first; the last is f(x).
+
+        Args:
+            images: As `features` takes them.
+
+        Returns:
+            Float [N, C_l, h_l, w_l] each.
+
+        Raises:
+            ValueError: ``images`` is not [N, 3, H, W].
+        """
+        return self._at(self._levels, images)
 
     def require_attention(self) -> None:
         """Refuse a network that `attend` cannot be asked of.
@@ -188,6 +215,11 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return ``features(images)``."""
         return self.features(images)
+
+    def _at(self, levels: Sequence[Level], images: Tensor) -> tuple[Tensor, ...]:
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"expected images [N, 3, H, W], got {list(images.shape)}")
+        return features_at(levels, self.stages, images)
 
 
 def stages_up_to(blueprint: Blueprint, layer: str) -> list[nn.Module]:

@@ -33,7 +33,7 @@ FAMILIES = (
     Family("resnet50", "resnet50", "AdvCAM", "as IRN", _IRN),
     Family("resnet50", "resnet50", "AMN stage 1", "as IRN", _IRN),
     Family("resnet50", "resnet50", "AMN stage 2", "`label_enc` and 3×3 head unread", "`--head FILE`"),
-    Family("resnet50", "resnet50", "SIPE", '`{"net": …}`; `side1` … `side4` unread', _IRN),
+    Family("resnet50", "resnet50", "SIPE", '`{"net": …}`; `side1` … `side4` for IS-CAM', _IRN),
     Family("resnet38d", "resnet38d", "PSA", "`b2.conv_branch2a` …, `fc8`", "1×1 `fc8`"),
     Family("resnet38d", "resnet38d", "SEAM", "`fc9`; further layers unread", "1×1 `fc9`, background left out"),
     Family("resnet38d", "resnet38d", "EDAM", "a 3×3 layer called mask", "sum over the kernel, background left out"),

@@ -15,6 +15,8 @@ from lpcam.backbones import checkpoints, torchvision_nets
 from lpcam.backbones.checkpoints import Tensors
 from lpcam.backbones.classifier import Blueprint, Builder, Classifier, Projection, stages_up_to
 from lpcam.backbones.dense import make_dense, output_shape
+from lpcam.backbones.extras import Extras, extras_of, without_extras
+from lpcam.backbones.levels import levels_before_last
 from lpcam.backbones.trunk import Trunk
 from lpcam.errors import LpcamError, unknown
 
@@ -62,8 +64,11 @@ def load_classifier(
     """
     blueprint = _blueprint(arch)
     layer = _known_layer(blueprint, layer)
+    blueprint = _with_levels(blueprint, layer)
     channels, stride = _with_stride(blueprint, layer, stride)
-    source, tensors = _canonical_tensors(blueprint, weights)
+    source, given = _given_tensors(blueprint, weights)
+    tensors = checkpoints.canonical(without_extras(given), blueprint.rename, source)
+    extras = _extras(blueprint, layer, given, channels, source)
     blueprint.adapt(blueprint.network, tensors)
     trunk = checkpoints.fit(_without_head(blueprint, tensors), _trunk_shapes(blueprint), source, arch)
     matrix = checkpoints.read_head(head) if head else _own_head(blueprint, tensors, source, num_classes)
@@ -73,8 +78,8 @@ def load_classifier(
         trunk |= projection.state_dict(prefix=f"{layer}.")
     _require_fit(matrix, num_classes, channels, layer)
     _fill(blueprint, trunk)
-    sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix})
-    return _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256), device)
+    sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix, **extras.tensors()})
+    return _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256, extras), device)
 
 
 def load_trunk(
@@ -94,12 +99,13 @@ def load_trunk(
         LpcamError: as `load_classifier`, heads aside.
     """
     blueprint = _blueprint(arch)
+    blueprint = _with_levels(blueprint, blueprint.stages[-1])
     channels, stride = _with_stride(blueprint, blueprint.stages[-1], stride)
     if weights is None:
         _fill(blueprint, _initial_tensors(arch, blueprint, seed))
     else:
-        source, tensors = _canonical_tensors(blueprint, weights)
-        trunk = _without_head(blueprint, tensors)
+        source, given = _given_tensors(blueprint, weights)
+        trunk = _without_head(blueprint, checkpoints.canonical(without_extras(given), blueprint.rename, source))
         _fill(blueprint, checkpoints.fit(trunk, _trunk_shapes(blueprint), source, arch))
     return _on_device(Trunk(arch, blueprint, channels, stride), device)
 
@@ -122,7 +128,7 @@ def has_shapes_of(arch: str, tensors: Tensors, source: str) -> bool:
         LpcamError: it holds two different tensors for one of the architecture's names.
     """
     blueprint = _blueprint(arch)
-    named = checkpoints.canonical(tensors, blueprint.rename, source)
+    named = checkpoints.canonical(without_extras(tensors), blueprint.rename, source)
     blueprint.adapt(blueprint.network, named)
     return not checkpoints.differences(_without_head(blueprint, named), _trunk_shapes(blueprint))
 
@@ -176,6 +182,11 @@ def _known_layer(blueprint: Blueprint, layer: str | None) -> str:
     return layer
 
 
+def _with_levels(blueprint: Blueprint, layer: str) -> Blueprint:
+    """Say where the levels end; to be asked before the network is made dense."""
+    return replace(blueprint, levels=levels_before_last(stages_up_to(blueprint, layer)))
+
+
 def _with_stride(blueprint: Blueprint, layer: str, stride: int | None) -> tuple[int, int]:
     """Make the network dense; return C and the output stride at ``layer``."""
     stages = stages_up_to(blueprint, layer)
@@ -191,13 +202,18 @@ def _with_stride(blueprint: Blueprint, layer: str, stride: int | None) -> tuple[
     return channels, reached
 
 
-def _canonical_tensors(blueprint: Blueprint, weights: str | Path) -> tuple[str, Tensors]:
-    """Return where the weights come from, for messages, and the tensors by canonical name."""
+def _given_tensors(blueprint: Blueprint, weights: str | Path) -> tuple[str, Tensors]:
+    """Return where the weights come from, for messages, and the tensors by the names they have there."""
     if str(weights) == "imagenet":
-        source, tensors = "imagenet", _imagenet_tensors(blueprint)
-    else:
-        source, tensors = str(weights), checkpoints.read_checkpoint(Path(weights))
-    return source, checkpoints.canonical(tensors, blueprint.rename, source)
+        return "imagenet", _imagenet_tensors(blueprint)
+    return str(weights), checkpoints.read_checkpoint(Path(weights))
+
+
+def _extras(blueprint: Blueprint, layer: str, given: Tensors, channels: int, source: str) -> Extras:
+    """Return what a checkpoint holds beside the classifier; it is of the last layer, and of no other."""
+    if layer != blueprint.stages[-1]:
+        return Extras()
+    return extras_of(given, (*(level.channels for level in blueprint.levels), channels), source)
 
 
 def _imagenet_tensors(blueprint: Blueprint) -> Tensors:

@@ -11,7 +11,7 @@ It is torchvision's ResNet-50 with strides (2, 2, 2, 1) and no dilation (output 
 torchvision's own names (``layer1.0.conv1.weight``, ``fc.weight`` [K, 2048]) are read too. Left unread on purpose:
 
     resnet50.fc.*                                    the ImageNet head
-    side1.* … side4.*, newly_added.1.* …             SIPE's side convolutions
+    newly_added.1.* …                                SIPE's side convolutions, once more (`lpcam.backbones.extras`)
     recam_predictor.*                                ReCAM's second classifier, where it was saved with the network
     label_enc.*, classifier.1.*, newly_added.0.1.*   AMN stage 2: its label encoder, and a head of dilated 3×3
                                                      convolutions that is no matrix (give --head FILE)
@@ -26,7 +26,7 @@ from lpcam.backbones import torchvision_nets
 from lpcam.backbones.classifier import Blueprint
 
 _UNREAD = re.compile(
-    r"resnet50\.fc\.|side[1-4]\.|newly_added\.[1-9]\.|recam_predictor\.|label_enc\.|classifier\.1\.|newly_added\.0\.1\."
+    r"resnet50\.fc\.|newly_added\.[1-9]\.|recam_predictor\.|label_enc\.|classifier\.1\.|newly_added\.0\.1\."
 )
 _RENAMED = (
     (re.compile(r"^resnet50\."), ""),

@@ -21,6 +21,7 @@ from lpcam.methods import Method
 from lpcam.methods.cam import Cam
 from lpcam.methods.lpcam import Lpcam
 from lpcam.prototypes import Prototypes
+from lpcam.records import ViewFeatures
 from lpcam.views import normalise, sum_high_res
 
 SCALES = (1.0,)
@@ -103,7 +104,9 @@ class _Extractor(ABC):
             self._check(features, views)
             self.outputs = self.outputs if maps else output
             classes = classes or self._predicted(output, len(batch))
-            maps[scale] = [method.view_maps(features[:, index], labels) for index, labels in enumerate(classes)]
+            maps[scale] = [
+                method.view_maps(ViewFeatures(features[:, index]), labels) for index, labels in enumerate(classes)
+            ]
         size = (batch.shape[2], batch.shape[3])
         return [
             normalise(sum_high_res(of_image, size), method.epsilon) for of_image in zip(*maps.values(), strict=True)

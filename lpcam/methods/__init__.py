@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from lpcam.records import ViewFeatures
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,5 +18,9 @@ class Method(Protocol):
     def epsilon(self) -> float:
         """Added to a map's maximum before the map is divided by it."""
 
-    def view_maps(self, features: Tensor, labels: Sequence[int]) -> Tensor:
-        """Return the maps [K, h, w] of one scale from the features [V, C, h, w], V = 1 or 2 (with the mirror)."""
+    @property
+    def reads_levels(self) -> bool:
+        """Whether the maps need the features of all levels of the network, not of the last alone."""
+
+    def view_maps(self, seen: ViewFeatures, labels: Sequence[int]) -> Tensor:
+        """Return the maps [K, h, w] of one scale, K = len(labels)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpcam.records import ViewFeatures
 from lpcam.views import CAM_EPSILON, mirror_added
 
 
@@ -42,15 +43,20 @@ class Cam:
 
     weights: Tensor
     epsilon = CAM_EPSILON
+    reads_levels = False
 
-    def view_maps(self, features: Tensor, labels: Sequence[int]) -> Tensor:
+    def view_maps(self, seen: ViewFeatures, labels: Sequence[int]) -> Tensor:
         """Return ReLU(A) of image and un-mirrored mirror, added, for the image's own classes.
 
         Args:
-            features: float [V, C, h, w]: the image at one scale and, where V is 2, its mirror.
+            seen: Features of the image at one scale and, where V is 2, of its mirror.
             labels: K class indices.
 
         Returns:
             float [K, h, w].
         """
-        return mirror_added(class_activation(features, self.weights[list(labels)]))
+        return mirror_added(class_activation(seen.last, self.weights[list(labels)]))
+
+    def activation(self, features: Tensor) -> Tensor:
+        """Return ReLU(A) of all classes: float [C, h, w] → [K, h, w]."""
+        return class_activation(features[None], self.weights)[0]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpcam.records import ViewFeatures
 from lpcam.views import mirror_added
 
 
@@ -66,20 +67,25 @@ class Lpcam:
 
     folded: Tensor
     epsilon = 0.0
+    reads_levels = False
 
-    def view_maps(self, features: Tensor, labels: Sequence[int]) -> Tensor:
+    def view_maps(self, seen: ViewFeatures, labels: Sequence[int]) -> Tensor:
         """Return the map of one scale for the image's own classes.
 
         As published, the features of image and un-mirrored mirror are added before the cosine.
 
         Args:
-            features: float [V, C, h, w]: the image at one scale and, where V is 2, its mirror.
+            seen: Features of the image at one scale and, where V is 2, of its mirror.
             labels: K class indices.
 
         Returns:
             float [K, h, w] in 0..1.
         """
-        return prototype_activation(mirror_added(features)[None], self.folded[list(labels)])[0]
+        return prototype_activation(mirror_added(seen.last)[None], self.folded[list(labels)])[0]
+
+    def activation(self, features: Tensor) -> Tensor:
+        """Return the maps of all classes: float [C, h, w] → [K, h, w] in 0..1."""
+        return prototype_activation(features[None], self.folded)[0]
 
 
 def _mean_direction(prototypes: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lpcam.backbones import Classifier, Trunk
+from lpcam.backbones.extras import Extras
 from lpcam.methods import Method
 from lpcam.methods.cam import Cam
 from lpcam.training.processes import Processes
@@ -94,13 +95,17 @@ class Learner(nn.Module):
     def end_of_epoch(self, epoch: int) -> None:
         """Do what the system does after an epoch, before it is measured; the first is 0."""
 
+    def extras(self) -> Extras:
+        """Return what the system adds to a classifier, without gradients."""
+        return Extras()
+
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint of the architecture holds, see `lpcam.backbones.Trunk.checkpoint`."""
-        return self.trunk.checkpoint(self.head.weight)
+        return self.trunk.checkpoint(self.head.weight, self.extras())
 
     def classifier(self) -> Classifier:
         """Return a frozen copy, as `lpcam.backbones.load_classifier` reads it from `state`."""
-        return self.trunk.classifier(self.head.weight)
+        return self.trunk.classifier(self.head.weight, self.extras())
 
     def method(self, classifier: Classifier) -> Method:
         """Return the system's own localisation over such a copy."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lpcam.methods.cam import Cam, class_activation
+from lpcam.records import ViewFeatures
 from lpcam.views import merge_scales
 from tests.reference import cam as reference
 
@@ -20,7 +21,7 @@ def test_by_hand():
 def test_image_and_mirror_are_added_pixel_by_pixel():
     features = torch.randn(2, 5, 3, 4)
     weights = torch.randn(3, 5)
-    found = Cam(weights).view_maps(features, (2, 0))
+    found = Cam(weights).view_maps(ViewFeatures(features), (2, 0))
     for row, label in enumerate((2, 0)):
         expected = reference.view_map(
             features[0].double().numpy(), features[1].double().numpy(), weights[label].double().numpy()
@@ -35,7 +36,7 @@ def test_channels_last_changes_nothing():
 
 
 def test_no_label_no_map():
-    assert Cam(torch.randn(3, 8)).view_maps(torch.randn(2, 8, 5, 6), ()).shape == (0, 5, 6)
+    assert Cam(torch.randn(3, 8)).view_maps(ViewFeatures(torch.randn(2, 8, 5, 6)), ()).shape == (0, 5, 6)
 
 
 @pytest.mark.real
@@ -46,6 +47,6 @@ def test_golden_maps(real_data, index):
     features = [torch.tensor(golden[f"features_u8_scale{scale}"]).float() / 32 for scale in range(4)]
     labels, size = tuple(golden["labels"].tolist()), tuple(golden["size"].tolist())
     cam = Cam(torch.tensor(prototypes["classifier_weight"]))
-    maps = merge_scales([cam.view_maps(view, labels) for view in features], labels, size, cam.epsilon)
+    maps = merge_scales([cam.view_maps(ViewFeatures(view), labels) for view in features], labels, size, cam.epsilon)
     assert np.abs(maps.strided.numpy() - golden["cam_strided"]).max() < 1e-5
     assert np.abs(maps.high_res.numpy() - golden["cam_high_res"]).max() < 1e-5

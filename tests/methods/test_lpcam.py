@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lpcam.methods.lpcam import Lpcam, fold, prototype_activation
+from lpcam.records import ViewFeatures
 from lpcam.views import merge_scales
 from tests.reference import lpcam as reference
 from tests.reference import one_by_one
@@ -67,7 +68,7 @@ def test_a_position_without_features_is_zero_not_nan():
 
 def test_features_of_image_and_mirror_are_added_before_the_cosine():
     features, folded = torch.rand(2, 6, 3, 4), torch.rand(5, 6)  # nothing negative, so no map is zero
-    found = Lpcam(folded).view_maps(features, (4, 1))
+    found = Lpcam(folded).view_maps(ViewFeatures(features), (4, 1))
     both = features[0] + features[1].flip(-1)
     expected = prototype_activation(both[None], folded)[0, [4, 1]]
     assert torch.allclose(found, expected, atol=1e-6)
@@ -88,6 +89,8 @@ def test_golden_maps(real_data, index):
             torch.tensor(given[f"class_prototypes_{label}"]), torch.tensor(given[f"context_prototypes_{label}"])
         )
     method = Lpcam(folded)
-    maps = merge_scales([method.view_maps(view, labels) for view in features], labels, size, method.epsilon)
+    maps = merge_scales(
+        [method.view_maps(ViewFeatures(view), labels) for view in features], labels, size, method.epsilon
+    )
     assert np.abs(maps.strided.numpy() - golden["lpcam_strided"]).max() < 1e-5
     assert np.abs(maps.high_res.numpy() - golden["lpcam_high_res"]).max() < 1e-5
