@@ -27,6 +27,7 @@ def train_classifier(
     *,
     weights: str | Path | None = "imagenet",
     stride: int | None = None,
+    keep_head: bool = False,
     recipe: Recipe = Recipe(),
     val_split: str | None = None,
     seed: int = 0,
@@ -43,7 +44,11 @@ def train_classifier(
 
     After every epoch, and every ten minutes within one, the state of the training is written beside ``out``; the same
     call goes on from it, to the same bytes as if it had not been interrupted (same machine, same number of threads,
-    on a CPU; ``workers`` change nothing). Beside a classifier that is finished, ``OUT.json`` says how it was made.
+    on a CPU; ``workers`` change nothing). Beside a classifier that is finished, ``OUT.json`` says how it was made,
+    ``OUT.log.jsonl`` what every step was like, and ``OUT.png`` shows it.
+
+    Under torchrun every process takes its part of each batch; the result is that of one process to rounding, but for
+    what a network draws itself, such as dropout. Only the first process writes, and all read the same disk.
 
     Args:
         data: Photos and image-level labels.
@@ -51,13 +56,16 @@ def train_classifier(
         out: The checkpoint to be written, ``.pth`` or ``.pt``; `lpcam.backbones.load_classifier` reads it.
         weights: A checkpoint file with or without a head, ``imagenet``, or None to train from scratch.
         stride: Output stride in training; by default the architecture's, which is that of later stages.
+        keep_head: Go on from the class weights of the checkpoint, at the rate of the backbone, where there are some for
+            the same number of classes; a notice of the report then says so.
         recipe: Hyper-parameters.
-        val_split: A split of the same data set whose mAP is measured after every epoch.
+        val_split: A split of the same data set that is measured after every epoch: mAP, and the mIoU of CAM seeds at scale 1
+            where it has masks.
         seed: Of the head's (and, from scratch, all) first weights, the order of the photos, their crops, dropout.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         workers: Threads that read photos ahead.
         overwrite: Begin anew, whatever is there.
-        progress: Told after every step, stages ``train`` and ``validate``.
+        progress: Told after every step, stages ``train``, ``validate`` and ``validate-seeds``.
 
     Raises:
         LpcamError: there are no labels, fewer photos than a batch, a photo that cannot be read, a file of another
@@ -77,6 +85,7 @@ def train_classifier(
         workers=workers,
         overwrite=overwrite,
         progress=progress,
+        system={"system": "classifier"} if keep_head else None,
     )
 
 

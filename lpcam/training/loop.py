@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lpcam.backbones import load_trunk
+from lpcam.backbones import load_classifier, load_trunk
+from lpcam.backbones.checkpoints import fingerprint
 from lpcam.datasets import read_photo
 from lpcam.errors import LpcamError
 from lpcam.forward import reused_memory
@@ -54,9 +55,9 @@ def train(
 ) -> TrainingReport:
     """Train what ``make`` makes of an architecture: a start goes in, the network that learns comes out.
 
-    ``system`` is the name and the options of what is trained, where it is not a plain classifier; the other arguments
-    are those of `lpcam.training.train_classifier`. Under torchrun this process joins the others, and all return the
-    same report.
+    ``system`` is the name and the options of what is trained, where it is not a plain classifier: it goes on from the
+    class weights of a checkpoint, if they are for as many classes. The other arguments are those of
+    `lpcam.training.train_classifier`. Under torchrun this process joins the others, and all return the same report.
     """
     started = time.perf_counter()
     if out.suffix not in (".pth", ".pt"):
@@ -68,8 +69,9 @@ def train(
         split, val = data.open(), None if val_split is None else data.with_split(val_split).open()
         trunk = load_trunk(arch, weights, stride=stride, seed=seed, device=own_device)
         trunk.require_matrix_head()
-        run = Run.of(split, val, trunk, recipe, seed, out, system)
-        start = Start(trunk, len(split.classes), seed, fix_norms=weights is not None, processes=processes)
+        head = _kept_head(arch, weights, len(split.classes)) if system else None
+        run = Run.of(split, val, trunk, recipe, seed, out, system and _with_head(system, head))
+        start = Start(trunk, len(split.classes), seed, weights is not None, head, processes)
         learner = make(start).to(own_device).to(memory_format=torch.channels_last)
         if processes.agreed(lambda: _is_finished(run, overwrite)):
             history, first_step = processes.agreed(run.finished), run.steps
@@ -79,7 +81,8 @@ def train(
             loop.steps_to_the_end()
             history = loop.history
             processes.agreed(lambda: run.finish(learner.state(), history, learner.loss_names))
-        return run.report(history, learner.loss_names, first_step, time.perf_counter() - started)
+        notices = [f"the class weights of {weights} are kept and go on learning"] if head is not None else []
+        return run.report(history, learner.loss_names, first_step, time.perf_counter() - started, *notices)
 
 
 class Loop:
@@ -207,6 +210,20 @@ def plan(run: Run, first: int, processes: Processes = Processes()) -> Iterator[t
             step = epoch * per_epoch + place
             if step >= first:
                 yield from ((step, row) for row in processes.part(order[place * size : (place + 1) * size]))
+
+
+def _kept_head(arch: str, weights: str | Path | None, num_classes: int) -> Tensor | None:
+    """Return the class weights of a checkpoint [K, C], if it has some for so many classes."""
+    if weights is None or str(weights) == "imagenet":
+        return None
+    try:
+        return load_classifier(arch, weights, num_classes=num_classes).class_weights
+    except LpcamError:  # the rest of the checkpoint was read before: there is no head, or another's
+        return None
+
+
+def _with_head(system: Mapping[str, Any], head: Tensor | None) -> dict[str, Any]:
+    return {**system, "head": None if head is None else fingerprint({"head": head})}
 
 
 def _is_finished(run: Run, overwrite: bool) -> bool:
