@@ -80,7 +80,24 @@ part_options = stacked(
 device_option = click.option("--device", help="auto, cpu, cuda or cuda:i. [default: auto]")
 
 methods_option = names_option(
-    "--method", "methods", help="lpcam, cam or class-prototypes, or several: cam,lpcam. [default: lpcam]"
+    "--method",
+    "methods",
+    help="lpcam, cam, class-prototypes, iscam (SIPE) or pacam (CPAL), or several: cam,lpcam. [default: lpcam]",
+)
+method_options = stacked(
+    click.option("--iscam-from", help="What IS-CAM's seeds grow from: cam or lpcam. [default: cam]"),
+    click.option("--iscam-background", type=float, help="Weight of the background in IS-CAM's seeds. [default: .5]"),
+    click.option(
+        "--iscam-labels-only",
+        is_flag=True,
+        default=None,
+        help="Let no class compete for IS-CAM's seeds that is not in the photo.",
+    ),
+    click.option("--pacam-metric", help="Of PACAM's positiveness: dot, cosine, euclidean or learned. [default: dot]"),
+    click.option("--pacam-top", type=int, help="Context prototypes that count in a photo. [default: 20]"),
+    click.option("--no-bank", "bank", flag_value=False, default=None, help="PACAM without context prototypes."),
+    click.option("--no-alignment", "alignment", flag_value=False, default=None, help="PACAM without the shift."),
+    click.option("--no-positiveness", "positiveness", flag_value=False, default=None, help="PACAM with equal weights."),
 )
 
 execution_options = stacked(
@@ -208,6 +225,20 @@ def take_parts(options: dict[str, Any]) -> Any:
     return PartOptions(**take(options, "crf", "saliency"))
 
 
+def take_settings(options: dict[str, Any]) -> Any:
+    """Remove the method options and return the MethodSettings."""
+    from lpcam.corridor import MethodSettings
+    from lpcam.methods.pacam import Awareness
+
+    own = take(options, "iscam_from", "iscam_background", "iscam_labels_only")
+    weighing = take(options, "bank", "alignment", "positiveness")
+    renamed = {"metric": options.pop("pacam_metric", None), "top": options.pop("pacam_top", None)}
+    try:
+        return MethodSettings(**own, pacam=Awareness(**weighing, **given(**renamed)))
+    except ValueError as error:
+        raise LpcamError(f"--pacam-metric or --pacam-top cannot be used: {error}") from error
+
+
 def take_execution(options: dict[str, Any]) -> Execution:
     """Remove the execution options and return them."""
     return Execution(**take(options, "device", "batch_size", "workers", "precision", "runtime"))
@@ -216,6 +247,22 @@ def take_execution(options: dict[str, Any]) -> Execution:
 def take_placement(options: dict[str, Any]) -> Placement:
     """Remove the placement options and return them."""
     return Placement(**take(options, "engine", "processes", "threads", "shard", "ray_address"))
+
+
+def take_support(options: dict[str, Any]) -> Any:
+    """Remove the options of PACAM's context and return the SupportProfile.
+
+    Raises:
+        LpcamError: an option was given that only LPCAM's prototypes know.
+    """
+    from lpcam.support import SupportProfile
+
+    own = take(options, "bank", "k", "tau", "restarts", "iterations")
+    others = take(options, "profile", *_PROFILE_FIELDS)
+    if others:
+        name = next(iter(others)).replace("_", "-")
+        raise LpcamError(f"--{name} does nothing with --method pacam: leave it out")
+    return SupportProfile(**own)
 
 
 def take_profile(options: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import click
 from .exits import SOME_IMAGES_FAILED
 
 if TYPE_CHECKING:
-    from lpcam.corridor import ClusterReport, EvaluationReport, ImportReport
+    from lpcam.corridor import ClusterReport, EvaluationReport, ImportReport, SupportReport
     from lpcam.records import StageReport
 
 _SHOWN_FAILURES = 5
@@ -57,6 +57,16 @@ def print_clusters(report: ClusterReport, where: object) -> None:
     ]
     print_table(("class", "object vectors", "rest vectors", "class prototypes", "context prototypes"), rows)
     click.echo(f"prototypes of {len(rows)} classes in {report.seconds:.1f} s: {where}")
+    print_notices(report.notices)
+
+
+def print_support(report: SupportReport, where: object) -> None:
+    """Print the context prototypes of every class as a table."""
+    rows = [
+        (name, str(counts["instances"]), str(counts["context_prototypes"])) for name, counts in report.classes.items()
+    ]
+    print_table(("class", "instance prototypes", "context prototypes"), rows)
+    click.echo(f"context of {len(rows)} classes in {report.seconds:.1f} s: {where}")
     print_notices(report.notices)
 
 

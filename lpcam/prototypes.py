@@ -34,8 +34,8 @@ Gather = Callable[[int, str], Tensor | VectorSource]
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What made a set of prototypes.
+class MadeFrom:
+    """What prototypes were made from.
 
     Attributes:
         classes: Class names by index.
@@ -46,7 +46,6 @@ class Provenance:
         dataset: Kind of data set.
         split: Name of the split.
         features: Fingerprint of the feature store.
-        profile: Hyper-parameters.
         seed: Seed of the k-means starts and the image draw.
     """
 
@@ -58,8 +57,18 @@ class Provenance:
     dataset: str = ""
     split: str = ""
     features: str = ""
-    profile: Profile = field(default_factory=Profile)
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Provenance(MadeFrom):
+    """What made LPCAM's prototypes.
+
+    Attributes:
+        profile: Hyper-parameters.
+    """
+
+    profile: Profile = field(default_factory=Profile)
 
 
 @dataclass(frozen=True)

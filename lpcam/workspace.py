@@ -42,6 +42,11 @@ class Workspace:
         return self.root / "prototypes.safetensors"
 
     @property
+    def support(self) -> Path:
+        """The context prototypes of PACAM."""
+        return self.root / "support.safetensors"
+
+    @property
     def imported(self) -> Path:
         """Where the classifier and the photos of imported prototypes come from."""
         return self.root / "imported.json"

@@ -22,6 +22,7 @@ ORDER = (  # a room imports only from rooms further left
     "methods",
     "kmeans",
     "prototypes",
+    "support",
     "dumps",
     "store",
     "precision",

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lpcam.errors import LpcamError, unknown
 from lpcam.workspace import Workspace
 
 from ..options import (
@@ -18,15 +19,18 @@ from ..options import (
     take,
     take_placement,
     take_profile,
+    take_support,
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import print_clusters, print_json
+from ..rendering import print_clusters, print_json, print_support
 
 
 @click.command("cluster")
 @workspace_option
 @profile_options
+@click.option("--method", help="Whose prototypes: lpcam, or pacam (context prototypes, CPAL). [default: lpcam]")
+@click.option("--bank", type=int, help="With --method pacam: most images of a class in its bank. [default: 1000]")
 @click.option("--kmeans", help="k-means engine: faiss, torch or auto. [default: auto]")
 @device_option
 @placement_options(divided=False)
@@ -36,25 +40,47 @@ from ..rendering import print_clusters, print_json
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Build class prototypes and context prototypes from the features.
 
-    Every class is split by its CAM against tau, both sides are clustered by cosine, and the centres are filtered
-    by the classifier's weights.
+    For LPCAM every class is split by its CAM against tau, both sides are clustered by cosine, and the centres are
+    filtered by the classifier's weights. For PACAM the mean features under the CAM, one an image, are clustered into
+    at most k (50) context prototypes a class.
 
     \b
     Example:
       lpcam cluster --profile voc --restarts 3
+      lpcam cluster --method pacam
     """
-    from lpcam import corridor
-
+    method = options.pop("method") or "lpcam"
+    if method not in _BUILD:
+        raise unknown("method", method, _BUILD)
     with shown_progress(quiet=as_json) as progress:
-        report = corridor.cluster(
-            workspace,
-            profile=take_profile(options),
-            placement=take_placement(options),
-            progress=progress,
-            **take(options, "kmeans", "device", "seed", "overwrite"),
-        )
+        report = _BUILD[method](workspace, options, progress)
     if as_json:
         print_json(report.as_json())
     else:
-        print_clusters(report, workspace.prototypes)
-        click.echo(f"next: lpcam generate -w {workspace.root} --refiner irn")
+        if method == "pacam":
+            print_support(report, workspace.support)
+        else:
+            print_clusters(report, workspace.prototypes)
+        click.echo(f"next: lpcam generate -w {workspace.root} --method {method} --refiner irn")
+
+
+def _prototypes(workspace: Workspace, options: dict[str, Any], progress: Any) -> Any:
+    from lpcam import corridor
+
+    if options.pop("bank") is not None:
+        raise LpcamError("--bank needs --method pacam: add it, or leave the option out")
+    return corridor.cluster(workspace, profile=take_profile(options), **_shared(options), progress=progress)
+
+
+def _support(workspace: Workspace, options: dict[str, Any], progress: Any) -> Any:
+    from lpcam import corridor
+
+    return corridor.cluster_support(workspace, profile=take_support(options), **_shared(options), progress=progress)
+
+
+_BUILD = {"lpcam": _prototypes, "pacam": _support}
+
+
+def _shared(options: dict[str, Any]) -> dict[str, Any]:
+    named = take(options, "kmeans", "device", "seed", "overwrite")
+    return {**named, "placement": take_placement(options)}

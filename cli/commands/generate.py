@@ -14,6 +14,7 @@ from ..options import (
     execution_options,
     idle_seed_option,
     json_option,
+    method_options,
     methods_option,
     overwrite_option,
     part_options,
@@ -25,6 +26,7 @@ from ..options import (
     take_execution,
     take_parts,
     take_placement,
+    take_settings,
     workspace_option,
 )
 from ..progress import shown_progress
@@ -36,6 +38,7 @@ from ..rendering import exit_for, print_json, print_next_steps, print_stage
 @refiner_option
 @part_options
 @methods_option
+@method_options
 @scales_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
 @click.option("--attention", help="Put MCTformer's attention on the maps: fuse, or refine (and the patch affinity).")
@@ -65,6 +68,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             workspace,
             data=take_data_source(options),
             parts=take_parts(options),
+            settings=take_settings(options),
             execution=take_execution(options),
             placement=take_placement(options),
             progress=progress,

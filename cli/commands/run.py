@@ -14,6 +14,7 @@ from ..options import (
     dtype_option,
     execution_options,
     json_option,
+    method_options,
     methods_option,
     overwrite_option,
     placement_options,
@@ -27,10 +28,11 @@ from ..options import (
     take_execution,
     take_placement,
     take_profile,
+    take_settings,
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import exit_for, print_clusters, print_json, print_next_steps, print_scores, print_stage
+from ..rendering import exit_for, print_clusters, print_json, print_next_steps, print_scores, print_stage, print_support
 
 
 @click.command("run")
@@ -38,6 +40,7 @@ from ..rendering import exit_for, print_clusters, print_json, print_next_steps, 
 @data_options(required=True)
 @classifier_options
 @methods_option
+@method_options
 @refiner_option
 @scales_option
 @dtype_option
@@ -65,6 +68,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             workspace,
             take_data_source(options),
             take_classifier_source(options),
+            settings=take_settings(options),
             profile=take_profile(options),
             execution=take_execution(options),
             placement=take_placement(options),
@@ -76,6 +80,8 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     else:
         print_stage(report.extracted, "features", workspace.features if dumped else "memory, not kept")
         print_clusters(report.clustered, workspace.prototypes)
+        if report.supported is not None:
+            print_support(report.supported, workspace.support)
         print_stage(report.generated, "seeds", workspace.root / "seeds")
         print_next_steps(report.generated)
         if report.evaluated:

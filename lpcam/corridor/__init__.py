@@ -9,9 +9,11 @@ from __future__ import annotations
 from lpcam.corridor.clustering import ClusterReport, cluster
 from lpcam.corridor.conversion import convert
 from lpcam.corridor.extraction import extract_features
-from lpcam.corridor.generation import METHODS, generate
+from lpcam.corridor.generation import generate
 from lpcam.corridor.importing import ImportReport, import_features, import_prototypes
+from lpcam.corridor.methods import METHODS, MethodSettings
 from lpcam.corridor.scoring import EvaluationReport, evaluate
+from lpcam.corridor.supporting import SupportReport, cluster_support
 from lpcam.corridor.whole import RunReport, run
 
 __all__ = [
@@ -19,8 +21,11 @@ __all__ = [
     "ClusterReport",
     "EvaluationReport",
     "ImportReport",
+    "MethodSettings",
     "RunReport",
+    "SupportReport",
     "cluster",
+    "cluster_support",
     "convert",
     "evaluate",
     "extract_features",

@@ -155,18 +155,22 @@ class ClusterJob:
 
 def provenance_of(description: Description, profile: Profile, seed: int) -> Provenance:
     """Return what prototypes of these features say of themselves."""
-    return Provenance(
-        classes=description.classes,
-        weights_sha256=description.weights_sha256,
-        arch=description.arch,
-        layer=description.layer,
-        stride=description.stride,
-        dataset=description.dataset,
-        split=description.split,
-        features=description.fingerprint,
-        profile=profile,
-        seed=seed,
-    )
+    return Provenance(**made_from(description, seed), profile=profile)
+
+
+def made_from(description: Description, seed: int) -> dict[str, Any]:
+    """Return the fields of `lpcam.prototypes.MadeFrom` for these features."""
+    return {
+        "classes": description.classes,
+        "weights_sha256": description.weights_sha256,
+        "arch": description.arch,
+        "layer": description.layer,
+        "stride": description.stride,
+        "dataset": description.dataset,
+        "split": description.split,
+        "features": description.fingerprint,
+        "seed": seed,
+    }
 
 
 def same_prototypes(path: Path, provenance: Provenance) -> Prototypes:

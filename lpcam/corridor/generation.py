@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from lpcam.backbones.classifier import Classifier
 from lpcam.corridor.basis import Basis, photos_of_basis, read_basis
 from lpcam.corridor.extraction import settled
+from lpcam.corridor.methods import DEFAULT_METHOD, Means, MethodSettings, make_method
 from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.extract import shards_of
 from lpcam.forward import Forward
 from lpcam.generate import SHARD_SIZE, Sink, empty_notices
 from lpcam.generate import generate as generate_maps
-from lpcam.methods import Method
 from lpcam.methods.attention import GUIDES
-from lpcam.methods.cam import Cam
-from lpcam.methods.lpcam import Lpcam
-from lpcam.prototypes import Prototypes
 from lpcam.records import DataSplit, Execution, Photo, Progress, StageReport, silent
 from lpcam.refiners import DEFAULT_REFINER
 from lpcam.refiners.next_step import Origin
@@ -34,22 +28,14 @@ from lpcam.sources import DataSource
 from lpcam.views import check_scales
 from lpcam.workspace import Workspace, claim_seeds
 
-DEFAULT_METHOD = "lpcam"
 _CUDA_WRITERS = 4  # a GPU makes maps faster than one thread writes them
-
-_METHODS: dict[str, Callable[[Tensor, Callable[[], Prototypes]], Method]] = {
-    "cam": lambda weights, _: Cam(weights),
-    "lpcam": lambda weights, prototypes: Lpcam(prototypes().folded().to(weights.device)),
-    "class-prototypes": lambda weights, prototypes: Lpcam(prototypes().folded(context=False).to(weights.device)),
-}
-METHODS = tuple(_METHODS)
-"""``class-prototypes`` is LPCAM without the context prototypes, the paper's ablation."""
 
 
 def generate(
     workspace: Workspace,
     *,
     methods: Sequence[str] = (DEFAULT_METHOD,),
+    settings: MethodSettings = MethodSettings(),
     refiner: str = DEFAULT_REFINER,
     parts: PartOptions = PartOptions(),
     scales: Sequence[float] | None = None,
@@ -68,6 +54,7 @@ def generate(
 
     Args:
         workspace: Of the run.
+        settings: Choices about the methods.
         methods: Names of `METHODS`; all come from one forward pass.
         refiner: Family whose format is written.
         parts: What the family reads beside its seeds, in sub-folders of theirs.
@@ -98,7 +85,8 @@ def generate(
     here = runs_here(placement, execution.device)
     job = GenerationJob(
         basis=basis,
-        prototypes=workspace.prototypes.resolve(),
+        workspace=workspace.root.resolve(),
+        settings=settings,
         folders={name: _seed_folder(workspace, name, refiner, out, len(names)).resolve() for name in names},
         refiner=refiner,
         parts=parts,
@@ -140,7 +128,8 @@ class GenerationJob:
 
     Attributes:
         basis: The classifier, and the features that the prototypes were made from.
-        prototypes: The prototype file.
+        workspace: Of the run; its prototypes and context are what methods are made of.
+        settings: The user's choices about the methods.
         folders: Of the seeds, by method.
         refiner: Family whose format is written.
         parts: What is written beside the seeds.
@@ -151,7 +140,8 @@ class GenerationJob:
     """
 
     basis: Basis
-    prototypes: Path
+    workspace: Path
+    settings: MethodSettings
     folders: dict[str, Path]
     refiner: str
     parts: PartOptions
@@ -183,7 +173,7 @@ class _Opened:
 
     Attributes:
         forward: Classifier and scales.
-        prototypes: Loads and checks the prototype file when it is first called.
+        means: What the methods are made of.
     """
 
     def __init__(self, job: GenerationJob, device: str) -> None:
@@ -193,8 +183,8 @@ class _Opened:
         if job.attention is not None:
             net.require_attention()
         self.forward = Forward(net, job.scales, precision=job.execution.precision, runtime=job.execution.runtime)
-        self.prototypes = _PrototypesOnce(job.prototypes, net, basis.features)
-        self._methods = {name: _method(name, net.class_weights, self.prototypes) for name in job.folders}
+        self.means = Means.of(Workspace(job.workspace), net, basis.features, job.settings)
+        self._methods = {name: make_method(name, self.means) for name in job.folders}
 
     def run(self, photos: tuple[Photo, ...], tick: Tick) -> StageReport:
         """Write the seeds of the photos that have none."""
@@ -212,44 +202,12 @@ class _Opened:
         )
 
 
-class _PrototypesOnce:
-    """Loads the prototype file when a method first asks for it, and checks that it belongs to the classifier."""
-
-    def __init__(self, path: Path, net: Classifier, features: str) -> None:
-        self._path, self._net, self._features = path, net, features
-        self._loaded: Prototypes | None = None
-
-    def __call__(self) -> Prototypes:
-        if self._loaded is None:
-            self._loaded = self._checked(Prototypes.load(self._path))
-        return self._loaded
-
-    def _checked(self, loaded: Prototypes) -> Prototypes:
-        made, net = loaded.provenance, self._net
-        if (made.weights_sha256, made.layer, made.stride) != (net.sha256, net.layer, net.stride):
-            raise LpcamError(
-                f"{self._path} was made with other weights, layer or stride than this classifier's: "
-                "run 'lpcam cluster --overwrite', or use its own workspace"
-            )
-        if made.features != self._features:
-            raise LpcamError(
-                f"{self._path} was made from other features than the workspace's: run 'lpcam cluster --overwrite'"
-            )
-        return loaded
-
-
 def _check_classes(split: DataSplit, classes: tuple[str, ...]) -> None:
     if split.classes != classes:
         raise LpcamError(
             f"the classes of these photos ({', '.join(split.classes[:3])}, …) are not those of the features "
             f"({', '.join(classes[:3])}, …): give the list the features were extracted with by --classes"
         )
-
-
-def _method(name: str, weights: Tensor, prototypes: Callable[[], Prototypes]) -> Method:
-    if name not in _METHODS:
-        raise unknown("method", name, _METHODS)
-    return _METHODS[name](weights, prototypes)
 
 
 def _seed_folder(workspace: Workspace, method: str, refiner: str, out: Path | None, methods: int) -> Path:
@@ -279,7 +237,7 @@ def _made_by(job: GenerationJob, opened: _Opened, method: str, split: DataSplit)
         "stride": net.stride,
         "scales": list(forward.scales),
         "precision": forward.precision,
-        "prototypes": None if method == "cam" else opened.prototypes().sha256,
+        **opened.means.made_by(method),
         "dataset": split.dataset,
         "classes": list(split.classes),
         **({"parts": writing.settings} if writing.parts else {}),

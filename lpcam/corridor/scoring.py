@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lpcam.corridor.basis import photos_of_basis
-from lpcam.corridor.generation import DEFAULT_METHOD
+from lpcam.corridor.methods import DEFAULT_METHOD
 from lpcam.datasets import read_mask
 from lpcam.errors import LpcamError, unknown
 from lpcam.evaluation import Curve, SeedScores, compute, parse_thresholds

@@ -8,15 +8,19 @@ from typing import Any
 
 from lpcam.corridor.clustering import ClusterReport, cluster
 from lpcam.corridor.extraction import extract_features
-from lpcam.corridor.generation import DEFAULT_METHOD, generate
+from lpcam.corridor.generation import generate
+from lpcam.corridor.methods import DEFAULT_METHOD, MethodSettings
 from lpcam.corridor.scoring import EvaluationReport, evaluate
+from lpcam.corridor.supporting import SupportReport, cluster_support
 from lpcam.corridor.undumped import cluster_photos
 from lpcam.engines import Placement
+from lpcam.errors import LpcamError
 from lpcam.extract import DEFAULT_DTYPE
 from lpcam.profiles import Profile
 from lpcam.records import Execution, Progress, StageReport, silent
 from lpcam.refiners import DEFAULT_REFINER
 from lpcam.sources import ClassifierSource, DataSource
+from lpcam.support import SupportProfile
 from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
 
@@ -28,12 +32,14 @@ class RunReport:
     Attributes:
         extracted: Report of stage 1.
         clustered: Report of stage 2.
+        supported: Report of stage 2 for PACAM, where it is one of the methods.
         generated: Report of stage 3.
         evaluated: One report a method; empty for photos without masks.
     """
 
     extracted: StageReport
     clustered: ClusterReport
+    supported: SupportReport | None
     generated: StageReport
     evaluated: tuple[EvaluationReport, ...]
 
@@ -42,6 +48,7 @@ class RunReport:
         return {
             "extract-features": self.extracted.as_json(),
             "cluster": self.clustered.as_json(),
+            **({} if self.supported is None else {"cluster-pacam": self.supported.as_json()}),
             "generate": self.generated.as_json(),
             "evaluate": [report.as_json() for report in self.evaluated],
         }
@@ -53,6 +60,7 @@ def run(
     classifier: ClassifierSource,
     *,
     methods: Sequence[str] = (DEFAULT_METHOD,),
+    settings: MethodSettings = MethodSettings(),
     refiner: str = DEFAULT_REFINER,
     profile: Profile = Profile(),
     scales: Sequence[float] = PUBLISHED_SCALES,
@@ -71,8 +79,9 @@ def run(
         data: Photos and image-level labels.
         classifier: The pretrained classifier.
         methods: Whose seeds are written and, where there are masks, scored.
+        settings: Choices about the methods.
         refiner: Family whose format is written.
-        profile: Hyper-parameters of the clustering.
+        profile: Hyper-parameters of the clustering for LPCAM; restarts and iterations are those for PACAM too.
         scales: Of the views.
         dtype: Of the stored features.
         seed: Of the clustering.
@@ -88,30 +97,34 @@ def run(
     placement.refuse_shard(
         "lpcam run", "give it to extract-features, run cluster once, and give it to generate, as docs/scale.md shows"
     )
+    aware = "pacam" in methods
+    if aware and not dump:
+        raise LpcamError("--no-dump keeps no features for pacam: leave one of the two out")
     shared: dict[str, Any] = {"execution": execution, "placement": placement, "overwrite": overwrite}
     first: dict[str, Any] = {"scales": scales, "dtype": dtype, **shared}
     if dump:
         extracted = extract_features(workspace, data, classifier, progress=progress, **first)
-        clustered = cluster(
-            workspace,
-            profile=profile,
-            seed=seed,
-            device=execution.device,
-            placement=placement,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        second: dict[str, Any] = {"seed": seed, "device": execution.device, "placement": placement}
+        second |= {"overwrite": overwrite, "progress": progress}
+        clustered = cluster(workspace, profile=profile, **second)
+        supported = cluster_support(workspace, profile=_support(profile), **second) if aware else None
     else:
+        supported = None
         extracted, clustered = cluster_photos(
             workspace, data, classifier, profile=profile, seed=seed, progress=progress, **first
         )
     generated = generate(
         workspace,
         methods=methods,
+        settings=settings,
         refiner=refiner,
         progress=progress,
         **shared,
     )
     scored = methods if any(photo.mask for photo in data.open().photos) else ()
     evaluated = tuple(evaluate(workspace, method=method, refiner=refiner, progress=progress) for method in scored)
-    return RunReport(extracted, clustered, generated, evaluated)
+    return RunReport(extracted, clustered, supported, generated, evaluated)
+
+
+def _support(profile: Profile) -> SupportProfile:
+    return SupportProfile(restarts=profile.restarts, iterations=profile.iterations)

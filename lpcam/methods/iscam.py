@@ -45,8 +45,9 @@ def hierarchy(levels: Sequence[Tensor], sides: Sequence[Tensor] = ()) -> Tensor:
     the same. Without training there are no sides.
     """
     grid = levels[-1].shape[-2:]
-    projected = [F.conv2d(level, side[:, :, None, None]) for level, side in zip(levels, sides, strict=True)] or levels
-    return torch.cat([_on_grid(_unit_length(level), grid) for level in projected], dim=1)
+    if sides:
+        levels = [F.conv2d(level, side[:, :, None, None]) for level, side in zip(levels, sides, strict=True)]
+    return torch.cat([_on_grid(_unit_length(level), grid) for level in levels], dim=1)
 
 
 def with_background(maps: Tensor) -> Tensor:

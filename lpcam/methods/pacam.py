@@ -40,6 +40,7 @@ from lpcam.views import CAM_EPSILON, mirror_added, normalise
 METRICS = ("dot", "cosine", "euclidean", "learned")
 """The first is the default."""
 _TEMPERATURE = 0.1  # of cosines
+_CANCELLED = 1e-6  # of a squared length that is the difference of others
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def prototype_aware(
     if not pairs:
         return torch.zeros_like(maps)
     direction, shift = (torch.stack(rows) for rows in zip(*pairs, strict=True))
-    return _aligned_cosine(features, maps, direction, shift).clamp_min(0)
+    return _aligned_cosine(features, maps, direction, shift).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -224,5 +225,7 @@ def _aligned_cosine(features: Tensor, maps: Tensor, direction: Tensor, shift: Te
     """Return f̂' · v for f' = f + M · δ: features [C, h, w], maps [K, h, w], v and δ [K, C] → [K, h, w]."""
     along, towards = torch.einsum("rc,chw->rhw", torch.cat([direction, shift]), features).chunk(2)
     gain, length = ((shift * other).sum(dim=1)[:, None, None] for other in (direction, shift))
-    square = features.square().sum(dim=0) + 2 * maps * towards + maps.square() * length
-    return (along + maps * gain) / square.clamp_min(1e-24).sqrt()
+    parts = features.square().sum(dim=0) + maps.square() * length
+    square = parts + 2 * maps * towards
+    # Where f and M · δ cancel, what is left of ‖f'‖ is rounding, and f' has no direction.
+    return (along + maps * gain) / torch.maximum(square, _CANCELLED * parts).clamp_min(1e-24).sqrt()

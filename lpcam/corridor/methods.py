@@ -1,0 +1,183 @@
+"""The methods by name, and what the corridor makes each of them of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lpcam.backbones.classifier import Classifier
+from lpcam.errors import LpcamError, unknown
+from lpcam.methods import Method
+from lpcam.methods.cam import Cam
+from lpcam.methods.iscam import BACKGROUND_WEIGHT, IsCam
+from lpcam.methods.lpcam import Lpcam
+from lpcam.methods.pacam import Awareness, Pacam
+from lpcam.prototypes import MadeFrom, Prototypes
+from lpcam.support import Support
+from lpcam.workspace import Workspace
+
+DEFAULT_METHOD = "lpcam"
+GENERALS = ("cam", "lpcam")
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What a user may choose about the methods.
+
+    Attributes:
+        iscam_from: Method of the general maps that IS-CAM starts from, one of `GENERALS`.
+        iscam_background: Weight of the background's structure similarity, as published ½.
+        iscam_labels_only: See `lpcam.methods.iscam.IsCam`.
+        pacam: How PACAM weighs the context.
+
+    Raises:
+        LpcamError: a choice is unknown or out of range.
+    """
+
+    iscam_from: str = GENERALS[0]
+    iscam_background: float = BACKGROUND_WEIGHT
+    iscam_labels_only: bool = False
+    pacam: Awareness = field(default_factory=Awareness)
+
+    def __post_init__(self) -> None:
+        if self.iscam_from not in GENERALS:
+            raise unknown("method for --iscam-from", self.iscam_from, GENERALS)
+        if not 0 <= self.iscam_background <= 1:
+            raise LpcamError(f"iscam-background is {self.iscam_background}: choose a value in 0..1")
+
+    def of(self, method: str) -> dict[str, Any]:
+        """Return what of this matters to a method, by name, JSON values only."""
+        if method == "pacam":
+            return {name: value for name, value in vars(self.pacam).items() if name != "tau"}  # the support says it
+        if method == "iscam":
+            return {name: value for name, value in vars(self).items() if name.startswith("iscam")}
+        return {}
+
+
+@dataclass(frozen=True)
+class Means:
+    """What methods are made of; files are read when a method first needs them.
+
+    Attributes:
+        net: The classifier, on its device.
+        features: Fingerprint of the features the files must have been made from.
+        prototypes_file: LPCAM's prototypes.
+        support_file: CPAL's context prototypes.
+        settings: The user's choices.
+    """
+
+    net: Classifier
+    features: str
+    prototypes_file: Path
+    support_file: Path
+    settings: MethodSettings = MethodSettings()
+
+    @classmethod
+    def of(cls, workspace: Workspace, net: Classifier, features: str, settings: MethodSettings) -> Means:
+        """Return those of a workspace."""
+        return cls(net, features, workspace.prototypes.resolve(), workspace.support.resolve(), settings)
+
+    @cached_property
+    def prototypes(self) -> Prototypes:
+        """LPCAM's prototypes, checked.
+
+        Raises:
+            LpcamError: they are missing, damaged, or of another classifier or other features.
+        """
+        loaded = Prototypes.load(self.prototypes_file)
+        self._check(loaded.provenance, self.prototypes_file, "lpcam cluster --overwrite")
+        return loaded
+
+    @cached_property
+    def support(self) -> Support:
+        """CPAL's context prototypes, checked.
+
+        Raises:
+            LpcamError: they are missing, damaged, or of another classifier or other features.
+        """
+        loaded = Support.load(self.support_file)
+        self._check(loaded.provenance, self.support_file, "lpcam cluster --method pacam --overwrite")
+        return loaded
+
+    def made_by(self, method: str) -> dict[str, Any]:
+        """Return what the seeds of a method depend on beside the classifier, JSON values only."""
+        settings = self.settings.of(method)
+        files = {
+            "prototypes": self.prototypes.sha256 if _reads_prototypes(method, self.settings) else None,
+            **({"support": self.support.sha256} if method == "pacam" else {}),
+        }
+        return {**files, **({"settings": settings} if settings else {})}
+
+    def _check(self, made: MadeFrom, path: Path, repair: str) -> None:
+        net = self.net
+        if (made.weights_sha256, made.layer, made.stride) != (net.sha256, net.layer, net.stride):
+            raise LpcamError(
+                f"{path} was made with other weights, layer or stride than this classifier's: "
+                f"run '{repair}', or use its own workspace"
+            )
+        if made.features != self.features:
+            raise LpcamError(f"{path} was made from other features than the workspace's: run '{repair}'")
+
+
+def make_method(name: str, means: Means) -> Method:
+    """Return a method.
+
+    Args:
+        name: One of `METHODS`.
+        means: What it is made of.
+
+    Raises:
+        LpcamError: it is unknown, or what it needs is missing.
+    """
+    if name not in _METHODS:
+        raise unknown("method", name, _METHODS)
+    return _METHODS[name](means)
+
+
+def _cam(means: Means) -> Cam:
+    return Cam(means.net.class_weights)
+
+
+def _lpcam(means: Means, *, context: bool = True) -> Lpcam:
+    return Lpcam(means.prototypes.folded(context=context).to(means.net.class_weights.device))
+
+
+def _iscam(means: Means) -> IsCam:
+    settings, device = means.settings, means.net.class_weights.device
+    return IsCam(
+        _lpcam(means) if settings.iscam_from == "lpcam" else _cam(means),
+        tuple(side.to(device) for side in means.net.extras.sides),
+        settings.iscam_background,
+        settings.iscam_labels_only,
+    )
+
+
+def _pacam(means: Means) -> Pacam:
+    awareness, weights = means.settings.pacam, means.net.class_weights
+    projection = means.net.extras.positiveness
+    if awareness.metric == "learned" and projection is None:
+        raise LpcamError(
+            "this classifier has no learned positiveness: train it with 'lpcam train cpal --metric learned', "
+            "or give another --pacam-metric"
+        )
+    context = tuple(entry.vectors.to(weights.device) for entry in means.support.context)
+    awareness = replace(awareness, tau=means.support.provenance.profile.tau)
+    return Pacam(weights, context, awareness, None if projection is None else projection.to(weights.device))
+
+
+_METHODS: dict[str, Callable[[Means], Method]] = {
+    "cam": _cam,
+    "lpcam": _lpcam,
+    "class-prototypes": lambda means: _lpcam(means, context=False),
+    "iscam": _iscam,
+    "pacam": _pacam,
+}
+METHODS = tuple(_METHODS)
+"""``class-prototypes`` is LPCAM without the context prototypes, the paper's ablation."""
+
+
+def _reads_prototypes(method: str, settings: MethodSettings) -> bool:
+    return method in ("lpcam", "class-prototypes") or (method == "iscam" and settings.iscam_from == "lpcam")

@@ -1,0 +1,160 @@
+"""Stage 2 for PACAM in a workspace: ``lpcam cluster --method pacam``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lpcam.corridor.clustering import made_from
+from lpcam.engines import Placement, Runner, Tick, map_shards
+from lpcam.errors import LpcamError, unknown
+from lpcam.forward import resolve_device
+from lpcam.kmeans import ENGINES
+from lpcam.records import Progress, silent
+from lpcam.store import Described, FeatureStore
+from lpcam.support import (
+    ClassContext,
+    Support,
+    SupportProfile,
+    SupportProvenance,
+    build_context,
+    chosen_for_bank,
+    instance_of,
+)
+from lpcam.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class SupportReport:
+    """What clustering the banks found.
+
+    Attributes:
+        classes: For every class name what `lpcam.support.ClassContext.counts` says.
+        seconds: Wall time.
+        notices: Classes without a context, one line each.
+    """
+
+    classes: dict[str, dict[str, int]]
+    seconds: float
+    notices: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints."""
+        return {**asdict(self), "notices": list(self.notices)}
+
+
+def cluster_support(
+    workspace: Workspace,
+    *,
+    profile: SupportProfile = SupportProfile(),
+    seed: int = 0,
+    kmeans: str = "auto",
+    device: str = "auto",
+    placement: Placement = Placement(),
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> SupportReport:
+    """Build the context prototypes of every class from the workspace's features.
+
+    Args:
+        workspace: Of the run.
+        profile: Hyper-parameters.
+        seed: Of the k-means starts and of the images in the banks.
+        kmeans: Engine of the k-means: ``faiss``, ``torch`` or ``auto``, see `lpcam.kmeans.kmeans`.
+        device: Where the torch engine clusters.
+        placement: Engine and processes; the classes are what is divided. A share is refused.
+        overwrite: Replace another support.
+        progress: Told as the work goes on.
+
+    Raises:
+        LpcamError: there are no features, an option cannot be used, or the workspace holds another support.
+    """
+    if kmeans not in ENGINES:
+        raise unknown("k-means engine", kmeans, ENGINES)
+    placement.refuse_shard(
+        "lpcam cluster", "run it once, when all features are there; --processes or --engine ray divide the classes"
+    )
+    started = time.perf_counter()
+    store = FeatureStore(workspace.features)
+    provenance = SupportProvenance(**made_from(store.description, seed), profile=profile)
+    if workspace.support.exists() and not overwrite:
+        support = _same_support(workspace.support, provenance)
+    else:
+        job = SupportJob(workspace.features.resolve(), profile, seed, kmeans)
+        labels = range(len(provenance.classes))
+        context = map_shards(
+            job,
+            labels,
+            [1] * len(labels),
+            placement,
+            device=device,
+            here=job.of(store, resolve_device(device)),
+            stage="cluster",
+            progress=progress,
+        )
+        support = Support(tuple(context), provenance)
+        support.save(workspace.support)
+    return _report(support, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class SupportJob:
+    """What another process needs to know to cluster banks.
+
+    Attributes:
+        features: Folder of the store.
+        profile: Hyper-parameters.
+        seed: Of the data set; each class derives its own.
+        kmeans: Engine of the k-means.
+    """
+
+    features: Path
+    profile: SupportProfile
+    seed: int
+    kmeans: str
+
+    def open(self, device: str) -> Runner:
+        """Open the store and return the function that clusters the bank of a class."""
+        return self.of(FeatureStore(self.features), resolve_device(device))
+
+    def of(self, store: Described, device: str) -> Runner:
+        """Return the function that clusters the bank of a class from a store that is open."""
+        where = "cpu" if self.kmeans == "faiss" else device
+
+        def build(label: int, tick: Tick) -> ClassContext:
+            bank = bank_of(store, label, self.profile, self.seed).to(where)
+            return build_context(bank, label, self.profile, seed=self.seed, engine=self.kmeans)
+
+        return build
+
+
+def bank_of(store: Described, label: int, profile: SupportProfile, seed: int) -> Tensor:
+    """Return the instance prototypes of a class: float32 [N, C], in the order of the photos."""
+    own = [photo for photo in store.photos if label in photo.labels]
+    photos = [own[index] for index in chosen_for_bank(len(own), label, profile, seed)]
+    views = zip(store.rows(photos), store.cams(photos, label), strict=True)
+    rows = [instance_of(features, cam, profile.tau) for features, cam in views]
+    return torch.stack(rows) if rows else torch.zeros(0, store.channels)
+
+
+def _same_support(path: Path, provenance: SupportProvenance) -> Support:
+    support = Support.load(path)
+    if support.provenance != provenance:
+        raise LpcamError(
+            f"{path} was made with other features, hyper-parameters or seed: "
+            "add --overwrite to replace it, or choose another --workspace"
+        )
+    return support
+
+
+def _report(support: Support, seconds: float) -> SupportReport:
+    names = support.provenance.classes
+    counts = {name: entry.counts() for name, entry in zip(names, support.context, strict=True)}
+    empty = [name for name, found in counts.items() if found["context_prototypes"] == 0]
+    notices = [f"{name}: no photo, so its maps will come from the photo's own instance prototype" for name in empty]
+    return SupportReport(counts, seconds, tuple(notices))
