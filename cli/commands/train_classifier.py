@@ -32,6 +32,7 @@ _FILE = click.Path(path_type=Path)
 @click.command("train-classifier")
 @photo_options
 @click.option("--out", type=_FILE, required=True, help="Checkpoint to write, .pth; a head alone: .safetensors or .npy.")
+@click.option("--keep-head", is_flag=True, default=None, help="Go on from the class weights of --weights, if they fit.")
 @recipe_options
 @click.option("--freeze-backbone", is_flag=True, help="Fit the class weights only, to averaged features.")
 @click.option("-w", "--workspace", type=_FILE, help="With --freeze-backbone: features of this run, instead of photos.")
@@ -62,13 +63,13 @@ def _train_network(options: dict[str, Any], progress: Any) -> Any:
     from lpcam.training import train_classifier
 
     _refuse(options, "needs --freeze-backbone: add it, or leave the option out", "workspace", "l2")
-    return train_classifier(**take_training(options), progress=progress)
+    return train_classifier(**take_training(options), **take(options, "keep_head"), progress=progress)
 
 
 def _train_head(options: dict[str, Any], progress: Any) -> Any:
     from lpcam.training import HeadRecipe, train_head
 
-    _refuse(options, "does nothing with --freeze-backbone: leave it out", *OF_THE_RECIPE)
+    _refuse(options, "does nothing with --freeze-backbone: leave it out", *OF_THE_RECIPE, "keep_head")
     data, workspace = take_data_source(options), options.pop("workspace")
     if (data is None) == (workspace is None):
         raise LpcamError("--freeze-backbone needs features: give either --dataset and --root, or a --workspace")

@@ -59,8 +59,8 @@ def train_classifier(
         keep_head: Go on from the class weights of the checkpoint, at the rate of the backbone, where there are some for
             the same number of classes; a notice of the report then says so.
         recipe: Hyper-parameters.
-        val_split: A split of the same data set that is measured after every epoch: mAP, and the mIoU of CAM seeds at scale 1
-            where it has masks.
+        val_split: A split of the same data set that is measured after every epoch: mAP, and where it has masks
+            the mIoU of CAM seeds at scale 1.
         seed: Of the head's (and, from scratch, all) first weights, the order of the photos, their crops, dropout.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         workers: Threads that read photos ahead.

@@ -31,7 +31,7 @@ Departs from the paper, or where it is silent is chosen here:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,13 +42,13 @@ from torch.nn import functional as F
 from lpcam.backbones import Classifier
 from lpcam.backbones.extras import Extras
 from lpcam.errors import LpcamError
-from lpcam.kmeans import kmeans
 from lpcam.methods import Method
 from lpcam.methods.iscam import general_maps
 from lpcam.methods.pacam import Awareness, Pacam, instance_prototypes, prototype_aware
 from lpcam.prototypes import derived_seed
 from lpcam.records import Progress, silent
 from lpcam.sources import DataSource
+from lpcam.support import SupportProfile, build_context
 from lpcam.training.learner import Learner, Start
 from lpcam.training.loop import train
 from lpcam.training.recipe import Recipe
@@ -63,9 +63,8 @@ class CpalRecipe:
     """What CPAL adds to a recipe.
 
     Attributes:
-        awareness: Metric, top-K and τ of PACAM, and the ablations of the paper's Table 2.
-        bank_size: Instance prototypes of a class that are kept.
-        clusters: Context prototypes of a class, at most.
+        awareness: Metric and top-K of PACAM, and the ablations of the paper's Table 2; its τ is that of ``support``.
+        support: Size of the bank, number of context prototypes, τ.
         warm_up: Epochs of classification alone, ≥ 1.
 
     Raises:
@@ -73,14 +72,13 @@ class CpalRecipe:
     """
 
     awareness: Awareness = Awareness()
-    bank_size: int = 1000
-    clusters: int = 50
+    support: SupportProfile = SupportProfile()
     warm_up: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("bank_size", "clusters", "warm_up"):
-            if getattr(self, name) < 1:
-                raise LpcamError(f"{name.replace('_', '-')} is {getattr(self, name)}: choose 1 or more")
+        if self.warm_up < 1:
+            raise LpcamError(f"warm-up is {self.warm_up}: choose 1 or more")
+        object.__setattr__(self, "awareness", replace(self.awareness, tau=self.support.tau))
 
 
 def train_cpal(
@@ -131,8 +129,7 @@ class Bank(nn.Module):
 
     Args:
         num_classes: K.
-        size: S, instance prototypes of a class that are kept.
-        clusters: P, context prototypes of a class, at most.
+        profile: S (``bank``), instance prototypes of a class that are kept; P (``k``), context prototypes at most.
         channels: C.
     """
 
@@ -141,11 +138,12 @@ class Bank(nn.Module):
     centres: Tensor  # float32 [K, P, C]
     made: Tensor  # int64 [K]: context prototypes there are
 
-    def __init__(self, num_classes: int, size: int, clusters: int, channels: int) -> None:
+    def __init__(self, num_classes: int, profile: SupportProfile, channels: int) -> None:
         super().__init__()
-        self.register_buffer("instances", torch.zeros(num_classes, size, channels))
+        self._profile = profile
+        self.register_buffer("instances", torch.zeros(num_classes, profile.bank, channels))
         self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.int64))
-        self.register_buffer("centres", torch.zeros(num_classes, clusters, channels))
+        self.register_buffer("centres", torch.zeros(num_classes, profile.k, channels))
         self.register_buffer("made", torch.zeros(num_classes, dtype=torch.int64))
 
     def add(self, prototypes: Tensor, present: Tensor) -> None:
@@ -168,7 +166,7 @@ class Bank(nn.Module):
     def cluster(self, seed: int) -> None:
         """Make the context prototypes of every class anew from its instance prototypes."""
         for label in range(len(self.seen)):
-            found = kmeans(self.held(label), self.centres.shape[1], seed=derived_seed(seed, label, _CLUSTERS)).centres
+            found = build_context(self.held(label), label, self._profile, seed=seed).vectors
             self.centres[label, : len(found)] = found
             self.made[label] = len(found)
 
@@ -182,7 +180,7 @@ class Cpal(Learner):
 
     Attributes:
         recipe: What CPAL adds to the training.
-        bank: Without places where the recipe wants none.
+        bank: None where the recipe wants none.
         warm: int64 [], epochs done.
         projection: W [d, C] of the learned metric; None for another.
     """
@@ -193,8 +191,8 @@ class Cpal(Learner):
     def __init__(self, start: Start, recipe: CpalRecipe) -> None:
         super().__init__(start)
         self.recipe = recipe
-        channels, size = start.trunk.channels, recipe.bank_size if recipe.awareness.bank else 0
-        self.bank = Bank(start.num_classes, size, recipe.clusters if size else 0, channels)
+        channels = start.trunk.channels
+        self.bank = Bank(start.num_classes, recipe.support, channels) if recipe.awareness.bank else None
         self.register_buffer("warm", torch.zeros((), dtype=torch.int64))
         learned = recipe.awareness.metric == "learned"
         self.projection = nn.Parameter(_projection(channels, start.seed)) if learned else None
@@ -209,13 +207,13 @@ class Cpal(Learner):
         self._remember(features.detach(), maps.detach(), targets)
         return {
             "classification": F.multilabel_soft_margin_loss(logits.mean(dim=(2, 3)), targets),
-            "consistency": self._consistency(features.detach(), maps, targets),
+            "consistency": self._consistency(features, maps, targets),
         }
 
     def end_of_epoch(self, epoch: int) -> None:
         """Make the context prototypes anew, in the first process for all."""
         self.warm.fill_(epoch + 1)
-        if not self.recipe.awareness.bank:
+        if self.bank is None:
             return
         if self._processes.is_first:
             self.bank.cluster(derived_seed(self._seed, epoch, _CLUSTERS))
@@ -233,12 +231,18 @@ class Cpal(Learner):
     def method(self, classifier: Classifier) -> Method:
         """Return PACAM over the context prototypes that the training has so far."""
         extras = classifier.extras
-        return Pacam(classifier.class_weights, self.bank.context(), self.recipe.awareness, extras.positiveness)
+        return Pacam(classifier.class_weights, self._context(), self.recipe.awareness, extras.positiveness)
+
+    def _context(self) -> tuple[Tensor, ...]:
+        """Return the context prototypes of every class, K × [≤ P, C]; without a bank none."""
+        if self.bank is None:
+            return (self.head.weight.new_zeros(0, self.trunk.channels),) * self.head.out_features
+        return self.bank.context()
 
     @torch.no_grad()
     def _remember(self, features: Tensor, maps: Tensor, targets: Tensor) -> None:
         """Put the instance prototypes of the whole batch, of all processes, into the bank."""
-        if not self.recipe.awareness.bank:
+        if self.bank is None:
             return
         tau = self.recipe.awareness.tau
         found = torch.stack([instance_prototypes(*pair, tau) for pair in zip(features, maps, strict=True)])
@@ -249,8 +253,8 @@ class Cpal(Learner):
         total: Tensor = maps.new_zeros(()) if self.projection is None else 0.0 * self.projection.sum()
         if int(self.warm) < self.recipe.warm_up:
             return total
-        context = self.bank.context()
-        known = [not self.recipe.awareness.bank or len(rows) > 0 for rows in context]
+        context = self._context()
+        known = [self.bank is None or len(rows) > 0 for rows in context]
         for image, own in enumerate(targets > 0):
             labels = [label for label in own.nonzero()[:, 0].tolist() if known[label]]
             if labels:
@@ -259,7 +263,8 @@ class Cpal(Learner):
 
     def _gap(self, features: Tensor, maps: Tensor, context: list[Tensor]) -> Tensor:
         """Return the mean distance of the CAMs of an image to their teacher: [C, h, w], [n, h, w], n × [P, C] → []."""
-        aware = prototype_aware(features, maps.detach(), context, self.recipe.awareness, self.projection)
+        teacher = features.detach(), maps.detach()
+        aware = prototype_aware(*teacher, context, self.recipe.awareness, self.projection)
         return (maps - general_maps(aware)).abs().mean()
 
 

@@ -117,3 +117,44 @@ def test_two_processes_train_what_one_trains_and_only_the_first_speaks(data, che
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-5)
     assert [line["step"] for line in lines(tmp_path / "two.pth")] == [1, 2, 3, 4, 5, 6]
     assert not math.isnan(value["miou"])
+
+
+TOGETHER = """
+import json, sys
+from pathlib import Path
+import torch
+from lpcam.sources import DataSource
+from lpcam.training import CpalRecipe, Recipe, train_cpal, train_sipe
+from lpcam.methods.pacam import Awareness
+
+root, weights, out = map(Path, sys.argv[1:])
+data = DataSource("voc", root, labels=root / "labels.csv", classes=root / "classes.txt")
+recipe = Recipe(epochs=2, batch_size=2, lr=0.005, crop=32)
+options = {"weights": weights, "recipe": recipe, "val_split": "train", "device": "cpu", "workers": 0}
+if "RANK" in __import__("os").environ:
+    torch.distributed.init_process_group("gloo")
+learned = CpalRecipe(Awareness(metric="learned"))
+reports = [
+    train_sipe(data, "demo", out / "sipe.pth", **options),
+    train_cpal(data, "demo", out / "cpal.pth", cpal=learned, **options),
+]
+print(json.dumps([(report.losses, report.map, report.miou) for report in reports]))
+"""
+
+
+def test_two_processes_train_sipe_and_cpal_as_one_does(data, checkpoint, tmp_path, capsys, monkeypatch):
+    arguments = [data.root, checkpoint]
+    both = two_processes("-c", TOGETHER, *arguments, tmp_path / "two")
+    assert [process.returncode for process in both] == [0, 0], both[0].stderr + both[1].stderr
+    first, second = (json.loads(process.stdout) for process in both)
+    assert first == second
+    monkeypatch.setattr("sys.argv", ["-c", *map(str, arguments), str(tmp_path / "one")])
+    exec(TOGETHER, {})  # noqa: S102
+    alone = json.loads(capsys.readouterr().out)
+    for (losses, maps, mious), (own_losses, own_maps, own_mious) in zip(first, alone, strict=True):
+        assert {name: pytest.approx(values, rel=1e-3) for name, values in own_losses.items()} == losses
+        assert (maps, mious) == (pytest.approx(own_maps, abs=1e-3), pytest.approx(own_mious, abs=5e-3))
+    for name in ("sipe.pth", "cpal.pth"):
+        one, two = (torch.load(tmp_path / kind / name, weights_only=True) for kind in ("one", "two"))
+        for key in one:
+            torch.testing.assert_close(two[key], one[key], rtol=1e-3, atol=1e-4)
