@@ -21,7 +21,7 @@ from lpcam.store import FeatureStore
 from lpcam.workspace import Workspace
 
 SCALES = (1.0, 0.5)
-METHODS = ("cam", "lpcam", "class-prototypes")
+METHODS = ("cam", "lpcam", "class-prototypes", "iscam", "pacam")
 PROFILE = get_profile("voc", k=3, iterations=20)
 
 
@@ -37,7 +37,7 @@ def all_bytes(workspace: Workspace, *patterns: str) -> dict[str, bytes]:
     return {path.relative_to(workspace.root).as_posix(): path.read_bytes() for path in paths}
 
 
-RESULTS = ("prototypes.safetensors", "seeds/**/*.npy", "evaluation/*.json")
+RESULTS = ("prototypes.safetensors", "support.safetensors", "seeds/**/*.npy", "evaluation/*.json")
 
 
 def test_a_run_leaves_what_the_contract_names(tmp_path, data, classifier):

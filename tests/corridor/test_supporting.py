@@ -1,0 +1,122 @@
+"""IS-CAM and PACAM in a workspace: what they are made of, their settings, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lpcam import corridor
+from lpcam.corridor import MethodSettings
+from lpcam.corridor.supporting import bank_of
+from lpcam.errors import LpcamError
+from lpcam.methods.pacam import Awareness
+from lpcam.profiles import get_profile
+from lpcam.prototypes import Prototypes
+from lpcam.store import FeatureStore
+from lpcam.support import Support, SupportProfile
+from lpcam.workspace import SEED_RECORD, Workspace
+
+PROFILE = get_profile("voc", k=3, iterations=20)
+
+
+@pytest.fixture
+def workspace(tmp_path, data, classifier) -> Workspace:
+    made = Workspace(tmp_path / "w")
+    corridor.extract_features(made, data, classifier, scales=(1.0, 0.5))
+    return made
+
+
+def seeds_of(workspace: Workspace, method: str) -> dict[str, np.ndarray]:
+    files = sorted(workspace.seeds(method, "irn").glob("*.npy"))
+    return {path.stem: np.load(path, allow_pickle=True).item()["high_res"] for path in files}
+
+
+def made_by(workspace: Workspace, method: str) -> dict[str, object]:
+    return json.loads((workspace.seeds(method, "irn") / SEED_RECORD).read_text())["made_by"]
+
+
+def generated(workspace: Workspace, method: str, **settings) -> dict[str, np.ndarray]:
+    corridor.generate(workspace, methods=[method], settings=MethodSettings(**settings), overwrite=True)
+    return seeds_of(workspace, method)
+
+
+def differ(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return any(not np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_the_bank_holds_an_instance_of_every_photo_of_the_class(workspace):
+    store = FeatureStore(workspace.features)
+    profile = SupportProfile(k=2)
+    report = corridor.cluster_support(workspace, profile=profile)
+    support = Support.load(workspace.support)
+    for label, (name, counts) in enumerate(report.classes.items()):
+        photos = sum(label in photo.labels for photo in store.photos)
+        assert counts["instances"] == photos > 0, name
+        assert counts["context_prototypes"] == min(2, photos)
+        sizes, vectors = support.context[label].sizes, support.context[label].vectors
+        mean = bank_of(store, label, profile, 0).mean(dim=0)
+        torch.testing.assert_close((vectors * sizes[:, None]).sum(dim=0) / sizes.sum(), mean)
+
+
+def test_a_support_is_kept_and_another_is_refused(workspace):
+    corridor.cluster_support(workspace)
+    before = workspace.support.read_bytes()
+    corridor.cluster_support(workspace)
+    assert workspace.support.read_bytes() == before
+    with pytest.raises(LpcamError, match="made with other features, hyper-parameters or seed: add --overwrite"):
+        corridor.cluster_support(workspace, profile=SupportProfile(k=2))
+    corridor.cluster_support(workspace, profile=SupportProfile(k=1), overwrite=True)
+    assert workspace.support.read_bytes() != before
+
+
+def test_pacam_needs_its_own_clustering_and_iscam_none(workspace):
+    with pytest.raises(LpcamError, match="run 'lpcam cluster --method pacam' first"):
+        corridor.generate(workspace, methods=["pacam"])
+    assert differ(generated(workspace, "iscam"), generated(workspace, "cam"))
+    with pytest.raises(LpcamError, match="run 'lpcam cluster' first"):
+        generated(workspace, "iscam", iscam_from="lpcam")
+
+
+def test_a_support_of_other_features_is_refused(workspace, data, classifier):
+    corridor.cluster_support(workspace)
+    corridor.extract_features(workspace, data, classifier, scales=(1.0,), overwrite=True)
+    with pytest.raises(LpcamError, match=r"made from other features .* run 'lpcam cluster --method pacam --overwrite'"):
+        corridor.generate(workspace, methods=["pacam"])
+
+
+def test_settings_change_seeds_and_are_not_mixed(workspace):
+    corridor.cluster(workspace, profile=PROFILE)
+    corridor.cluster_support(workspace)
+    generated(workspace, "iscam", iscam_background=0.25)
+    made = made_by(workspace, "iscam")
+    assert made["prototypes"] is None
+    assert made["settings"] == {"iscam_from": "cam", "iscam_background": 0.25, "iscam_labels_only": False}
+    with pytest.raises(LpcamError, match="add --overwrite to replace them"):
+        corridor.generate(workspace, methods=["iscam"])
+    generated(workspace, "iscam", iscam_from="lpcam")
+    assert made_by(workspace, "iscam")["prototypes"] == Prototypes.load(workspace.prototypes).sha256
+    aware = generated(workspace, "pacam")
+    for change in ({"bank": False}, {"alignment": False}, {"positiveness": False}, {"top": 1}, {"metric": "cosine"}):
+        assert differ(aware, generated(workspace, "pacam", pacam=Awareness(**change))), change
+    with pytest.raises(LpcamError, match="add --overwrite to replace them"):
+        corridor.generate(workspace, methods=["pacam"])
+    assert made_by(workspace, "pacam")["settings"]["metric"] == "cosine"
+    assert made_by(workspace, "pacam")["support"] == Support.load(workspace.support).sha256
+
+
+def test_the_learned_metric_is_refused_without_its_matrix(workspace):
+    corridor.cluster_support(workspace)
+    with pytest.raises(LpcamError, match="has no learned positiveness: train it with 'lpcam train cpal"):
+        generated(workspace, "pacam", pacam=Awareness(metric="learned"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"iscam_from": "grad"}, "iscam-from"), ({"iscam_background": 2.0}, "iscam-background is 2.0: choose")],
+)
+def test_settings_out_of_range_say_so(wrong, says):
+    with pytest.raises(LpcamError, match=says):
+        MethodSettings(**wrong)
