@@ -32,9 +32,9 @@ class TrainingLog:
         Raises:
             LpcamError: the file cannot be written.
         """
-        kept = [line for line in self._lines() if _step_of(line) <= step]
-        text = "".join(f"{line}\n" for line in kept)
-        write_atomically(self._path, lambda partial: _write_text(partial, text))
+        if self._path.exists():
+            text = "".join(f"{line}\n" for line in self._lines() if _step_of(line) <= step)
+            write_atomically(self._path, lambda partial: _write_text(partial, text))
 
     def append(self, line: dict[str, Any]) -> None:
         """Add a line; who follows the file sees it at once.
@@ -44,6 +44,7 @@ class TrainingLog:
         """
         text = json.dumps(line, allow_nan=False) + "\n"
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:

@@ -129,6 +129,7 @@ class Loop:
                 self.history = self.history.with_step(self._step(step, images, targets))
                 at_the_end = (step + 1) % run.steps_per_epoch == 0
                 if at_the_end:
+                    self._require_finite(step + 1)
                     self._learner.end_of_epoch(step // run.steps_per_epoch)
                     self.history = self.history.with_epoch(*self._validate())
                 self._write_down(step, at_the_end)
@@ -189,10 +190,13 @@ class Loop:
             line |= {name: score for name, score in scores if not math.isnan(score)}
         return line
 
-    def _save(self, step: int) -> None:
-        model = {name: tensor.detach().cpu() for name, tensor in self._learner.state_dict().items()}
-        if not all(torch.isfinite(tensor).all() for tensor in model.values()):
+    def _require_finite(self, step: int) -> None:
+        if not all(torch.isfinite(tensor).all() for tensor in self._learner.state_dict().values()):
             raise _diverged(self._run, step)
+
+    def _save(self, step: int) -> None:
+        self._require_finite(step)
+        model = {name: tensor.detach().cpu() for name, tensor in self._learner.state_dict().items()}
         optimiser = self._optimiser.state_dict()["state"]
         history = self.history
         state = Progressed(self._run.fingerprint, step, model, optimiser, history.losses, history.scores)

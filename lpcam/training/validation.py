@@ -97,6 +97,8 @@ class Validation:
                 raise LpcamError(loaded.reason)
             (photo,) = loaded.photos
             (maps,) = activation_maps(forward, loaded, methods)["own"]
+            if forward.device.type == "cuda":  # the maps are still on their way
+                torch.cuda.synchronize(forward.device)
             scores.update(maps, read_mask(photo, len(self.split.classes)), photo.name)
             self.progress("validate-seeds", done, len(photos))
         return scores
