@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
+from click import Context, Group
 from click.testing import CliRunner
 from lpcam_cli.main import main
 
 QUICK = ("--epochs", 2, "--batch-size", 3, "--crop", 32, "--lr", 0.005, "--val-split", "train", "--device", "cpu")
+PAGE = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+DOCUMENTED = re.findall(r"^    (?:torchrun .*?)?(lpcam .*)$", PAGE, re.MULTILINE)
 
 
 def lpcam(*arguments):
@@ -85,3 +91,21 @@ def test_options_that_cannot_be_used_are_one_line(photos, checkpoint, tmp_path, 
 
 def test_photos_and_a_network_are_needed(tmp_path):
     assert "--dataset, --root and --arch" in lpcam("train", "sipe", "--out", tmp_path / "n.pth").stderr
+
+
+@pytest.mark.parametrize("line", DOCUMENTED)
+def test_every_command_of_the_page_can_be_parsed(line):
+    command, (_, *words) = main, shlex.split(line)
+    while isinstance(command, Group):
+        name = words.pop(0)
+        command = command.get_command(Context(command), name)
+        assert command is not None, name
+    command.make_context(name, words)
+
+
+def test_the_page_shows_both_systems_their_options_and_the_ablations():
+    assert len(DOCUMENTED) >= 11
+    for option in ("train sipe", "train cpal", "--no-bank", "--no-alignment", "--no-positiveness", "--metric"):
+        assert any(option in line for line in DOCUMENTED), option
+    for option in ("--keep-head", "--bank-size", "--warm-up", "--tau", "--top"):
+        assert option in PAGE
