@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from lpcam.backbones.classifier import Blueprint
+from lpcam.backbones.classifier import Blueprint, Classifier
 from lpcam.backbones.extras import Extras
 from lpcam.backbones.levels import features_at
 from lpcam.errors import LpcamError
@@ -66,6 +69,17 @@ class Trunk(nn.Module):
         return {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in named.items()
         }
+
+    def classifier(self, class_weights: Tensor, extras: Extras = Extras()) -> Classifier:
+        """Return a frozen classifier with a copy of the stages, as `checkpoint` and `load_classifier` would make it.
+
+        Args:
+            class_weights: float [K, C].
+            extras: As `checkpoint` takes them.
+        """
+        blueprint = replace(self._blueprint[0], network=deepcopy(self._blueprint[0].network))
+        matrix = class_weights.detach().clone()
+        return Classifier(self.arch, blueprint, blueprint.stages[-1], self.stride, matrix, sha256="", extras=extras)
 
     def require_matrix_head(self) -> None:
         """Raise where a head of class weights would not be read again.

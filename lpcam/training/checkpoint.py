@@ -12,7 +12,7 @@ from torch import Tensor
 from lpcam.errors import LpcamError
 from lpcam.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def save_classifier(path: Path, state: dict[str, Tensor]) -> None:
@@ -36,8 +36,8 @@ class Progressed:
         step: Steps that were done.
         model: The network's state dict, head included.
         optimiser: The optimiser's state: momentum, by parameter.
-        losses: float64 [step].
-        scores: float64 [epochs done], validation mAP; NaN where there was none.
+        losses: float64 [step, L].
+        scores: float64 [epochs done, 2], validation mAP and mIoU; NaN where there was none.
     """
 
     fingerprint: str

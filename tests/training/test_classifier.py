@@ -15,12 +15,16 @@ from lpcam.backbones import load_classifier, load_trunk
 from lpcam.backbones.classifier import Blueprint
 from lpcam.errors import LpcamError
 from lpcam.sources import DataSource
-from lpcam.training import Recipe, classifier, train_classifier
+from lpcam.training import Recipe, loop, train_classifier
 from lpcam.training.checkpoint import Progressed
-from lpcam.training.classifier import polynomial
+from lpcam.training.classifier import PooledClassifier
+from lpcam.training.learner import Start
+from lpcam.training.recipe import polynomial
+from lpcam.training.run import Run
 from lpcam.training.targets import label_matrix, mean_average_precision
 from tests.tiny import TinyNet
 
+NAMES = {"net.pth", "net.pth.json", "net.pth.log.jsonl", "net.pth.png"}
 QUICK = Recipe(epochs=2, batch_size=4, lr=0.5, crop=24, momentum=0.5)
 
 
@@ -71,7 +75,7 @@ def interrupting(at, error=KeyboardInterrupt):
     ("workers", "at", "kept", "seconds"), [(0, 2, 2, 600), (3, 3, 2, 600), (2, 3, 3, 0), (1, 4, 4, 600)]
 )
 def test_interrupted_and_gone_on_with_ends_in_the_same_bytes(source, tmp_path, workers, at, kept, seconds, monkeypatch):
-    monkeypatch.setattr(classifier, "_SECONDS_BETWEEN_SAVES", seconds)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_SAVES", seconds)
     straight = train(source, tmp_path / "one/net.pth", val_split=source.split, workers=0)
     with pytest.raises(KeyboardInterrupt):
         train(source, tmp_path / "two/net.pth", val_split=source.split, workers=workers, progress=interrupting(at))
@@ -82,7 +86,7 @@ def test_interrupted_and_gone_on_with_ends_in_the_same_bytes(source, tmp_path, w
     assert (resumed.loss, resumed.map, resumed.steps) == (straight.loss, straight.map, 4)
     for name in ("net.pth", "net.pth.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert {path.name for path in (tmp_path / "two").iterdir()} == {"net.pth", "net.pth.json"}
+    assert {path.name for path in (tmp_path / "two").iterdir()} == NAMES
 
 
 def test_the_state_in_between_is_tensors_of_the_last_epoch(source, tmp_path):
@@ -102,10 +106,10 @@ def test_a_step_is_that_of_the_formula(source, tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(5)
         head = torch.nn.Linear(trunk.channels, 3, bias=False).weight
-    run = classifier._Run.of(source.open(), None, load_trunk("tiny", None, seed=5), recipe, 5, tmp_path / "x.pth")
-    training = classifier._Training(run, classifier._PooledClassifier(run.trunk, 3, 5, fix_norms=False), 0, print)
-    images, targets = next(training._batches(0))
-    torch.manual_seed(classifier.derived_seed(5, 0, classifier._STEP))
+    run = Run.of(source.open(), None, load_trunk("tiny", None, seed=5), recipe, 5, tmp_path / "x.pth")
+    training = loop.Loop(run, PooledClassifier(Start(run.trunk, 3, 5, fix_norms=False)), 0, print)
+    images, targets = next(training.batches(0))
+    torch.manual_seed(loop.derived_seed(5, 0, loop._STEP))
     logits = trunk(images).mean(dim=(2, 3)) @ head.T
     loss = -(targets * F.logsigmoid(logits) + (1 - targets) * F.logsigmoid(-logits)).mean()
     torch.autograd.backward(loss)
@@ -116,11 +120,11 @@ def test_a_step_is_that_of_the_formula(source, tmp_path):
 
 
 def test_every_epoch_has_its_own_order_without_a_photo_twice(source, tmp_path):
-    run = classifier._Run.of(source.open(), None, load_trunk("tiny", None), QUICK, 0, tmp_path / "x.pth")
-    rows = [row for _, row in classifier._plan(run, 0)]
+    run = Run.of(source.open(), None, load_trunk("tiny", None), QUICK, 0, tmp_path / "x.pth")
+    rows = [row for _, row in loop.plan(run, 0)]
     assert [len(set(rows[:8])), len(set(rows[8:]))] == [8, 8]
     assert rows[:8] != rows[8:]
-    assert list(classifier._plan(run, 3)) == [(3, row) for row in rows[12:]]
+    assert list(loop.plan(run, 3)) == [(3, row) for row in rows[12:]]
 
 
 def test_rates_fall_as_a_polynomial_and_the_heads_is_larger(source, tmp_path, monkeypatch):
@@ -205,7 +209,7 @@ def test_a_loss_that_is_not_finite_says_where_and_keeps_the_last_good_state(sour
         calls.append(1)
         return original(logits, targets) * (float("nan") if len(calls) == 4 else 1)
 
-    monkeypatch.setattr(classifier.F, "multilabel_soft_margin_loss", bad)
+    monkeypatch.setattr(F, "multilabel_soft_margin_loss", bad)
     with pytest.raises(LpcamError, match=r"not finite at step 4 of 4 \(epoch 2\).*unfinished keeps.*--lr below 0.5"):
         train(source, tmp_path / "net.pth")
     assert Progressed.load(tmp_path / "net.pth.unfinished").step == 2

@@ -1,0 +1,101 @@
+"""``lpcam train sipe`` and ``lpcam train cpal``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from lpcam.errors import LpcamError
+
+from ..options import given, take
+from ..progress import shown_progress
+from ..rendering import print_json
+from ..training import is_first_process, print_training, take_training, whole_options
+
+ABLATIONS = ("bank", "alignment", "positiveness")
+
+
+@click.group("train")
+def command() -> None:
+    """Train SIPE or CPAL as published, on any architecture.
+
+    The checkpoint is a classifier for every command: lpcam run --weights sipe.pth --method lpcam,iscam. Under torchrun
+    several processes share every batch.
+
+    \b
+    Examples:
+      lpcam train sipe --dataset voc --root VOC2012 --arch resnet50 --out sipe.pth
+      lpcam train cpal --dataset voc --root VOC2012 --arch resnet50 --out cpal.pth
+    """
+
+
+@command.command("sipe")
+@whole_options
+def sipe(as_json: bool, **options: Any) -> None:
+    """Train a classifier whose CAMs agree with its image-specific prototypes (SIPE, CVPR 2022).
+
+    Side convolutions of all levels are trained with it, for IS-CAM. Class weights of --weights that are for the same
+    number of classes are kept. The same command goes on with a training that was interrupted.
+
+    \b
+    Example:
+      lpcam train sipe --dataset voc --root VOC2012 --arch resnet50 --val-split val --out sipe.pth
+    """
+    from lpcam.training import train_sipe
+
+    _run(train_sipe, as_json, options)
+
+
+@command.command("cpal")
+@whole_options
+@click.option("--metric", help="Of the positiveness: dot, cosine, euclidean or learned. [default: dot]")
+@click.option("--top", type=int, help="Context prototypes that count for an image. [default: 20]")
+@click.option("--tau", type=float, help="CAM threshold of an instance prototype. [default: .1]")
+@click.option("--bank-size", type=int, help="Instance prototypes of a class that are kept. [default: 1000]")
+@click.option("--k", type=int, help="Context prototypes of a class, at most. [default: 50]")
+@click.option("--warm-up", type=int, help="Epochs of classification alone. [default: 1]")
+@click.option("--no-bank", is_flag=True, help="Ablation: an image's own prototype is all its context.")
+@click.option("--no-alignment", is_flag=True, help="Ablation: features are not moved.")
+@click.option("--no-positiveness", is_flag=True, help="Ablation: all context prototypes count alike.")
+def cpal(as_json: bool, **options: Any) -> None:
+    """Train a classifier whose CAMs agree with context prototypes of all images (CPAL, CVPR 2024).
+
+    The paper's code was not published; the page on training says what is chosen here. Class weights of --weights that
+    are for the same number of classes are kept. The same command goes on with a training that was interrupted.
+
+    \b
+    Example:
+      lpcam train cpal --dataset voc --root VOC2012 --arch resnet50 --val-split val --out cpal.pth
+    """
+    from lpcam.training import train_cpal
+
+    options["cpal"] = _take_cpal(options)
+    _run(train_cpal, as_json, options)
+
+
+def _run(train: Callable[..., Any], as_json: bool, options: dict[str, Any]) -> None:
+    own = take(options, "cpal")
+    arguments, speaks = take_training(options), is_first_process()
+    with shown_progress(quiet=as_json or not speaks) as progress:
+        report = train(**arguments, **own, progress=progress)
+    if as_json and speaks:
+        print_json(report.as_json())
+    elif speaks:
+        print_training(report)
+
+
+def _take_cpal(options: dict[str, Any]) -> Any:
+    """Remove the options of CPAL and return its recipe."""
+    from lpcam.methods.pacam import Awareness
+    from lpcam.support import SupportProfile
+    from lpcam.training import CpalRecipe
+
+    parts: dict[str, Any] = {name: False for name in ABLATIONS if options.pop(f"no_{name}")}
+    support = SupportProfile(**given(bank=options.pop("bank_size")), **take(options, "k", "tau"))
+    try:
+        awareness = Awareness(**take(options, "metric", "top"), **parts)
+    except ValueError as error:
+        raise LpcamError(f"--metric or --top cannot be used: {error}") from error
+    return CpalRecipe(awareness, support, **take(options, "warm_up"))

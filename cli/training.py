@@ -1,0 +1,107 @@
+"""What the commands that train a network share: their options, and what they print in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lpcam.errors import LpcamError
+
+from .options import (
+    data_options,
+    device_option,
+    json_option,
+    overwrite_option,
+    seed_option,
+    stacked,
+    take,
+    take_data_source,
+)
+from .rendering import print_notices, print_table
+
+if TYPE_CHECKING:
+    from lpcam.training import TrainingReport
+
+_FILE = click.Path(path_type=Path)
+OF_THE_RECIPE = ("epochs", "batch_size", "lr", "head_lr_factor", "momentum", "weight_decay", "crop")
+
+photo_options = stacked(
+    data_options(required=False),
+    click.option("--val-split", help="List of photos whose mAP, and seed mIoU by their masks, is measured. [none]"),
+    click.option("--arch", help="Any architecture that extract-features takes."),
+    click.option("--weights", help="To start from: imagenet, a checkpoint, or none. [default: imagenet]"),
+    click.option("--stride", type=int, help="Output stride in training. [default: that of extract-features]"),
+)
+recipe_options = stacked(
+    click.option("--epochs", type=int, help="Passes over the photos. [default: 5]"),
+    click.option("--batch-size", type=int, help="Photos a step, of all processes under torchrun. [default: 16]"),
+    click.option("--lr", type=float, help="Learning rate of the first step. [default: .1]"),
+    click.option("--head-lr-factor", type=float, help="How much larger it is for what is new. [default: 10]"),
+    click.option("--momentum", type=float, help="Of SGD. [default: 0]"),
+    click.option("--weight-decay", type=float, help="Of all parameters. [default: 1e-4]"),
+    click.option(
+        "--crop", type=int, help="Side of the crop, px; photos are .625 to 1.25 times as long. [default: 512]"
+    ),
+)
+running_options = stacked(
+    click.option("--workers", type=int, help="Threads that read photos ahead. [default: 2]"),
+    device_option,
+    seed_option,
+    overwrite_option,
+    json_option,
+)
+whole_options = stacked(
+    photo_options,
+    click.option("--out", type=_FILE, required=True, help="Checkpoint to write, .pth."),
+    recipe_options,
+    running_options,
+)
+
+
+def is_first_process() -> bool:
+    """Return whether this process speaks: of those that torchrun started, the first."""
+    from lpcam.training.processes import share_of_torchrun
+
+    return share_of_torchrun().index == 0
+
+
+def take_training(options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the options of a training and return them as the library's functions take them.
+
+    Raises:
+        LpcamError: there are no photos or no network.
+    """
+    from lpcam.training import Recipe
+
+    data, arch, weights = take_data_source(options), options.pop("arch"), take(options, "weights")
+    if data is None or arch is None:
+        raise LpcamError("training needs photos and a network: give --dataset, --root and --arch")
+    if weights.get("weights") == "none":
+        weights = {"weights": None}
+    recipe = Recipe(**take(options, *OF_THE_RECIPE))
+    given = take(options, "stride", "val_split", "seed", "device", "workers", "overwrite")
+    return {"data": data, "arch": arch, "out": options.pop("out"), "recipe": recipe, **weights, **given}
+
+
+def print_training(report: TrainingReport) -> None:
+    """Print a row an epoch, and how to go on."""
+    parts = report.losses if len(report.losses) > 1 else {}
+    columns = (report.loss, *parts.values())
+    rows = [
+        (str(epoch), *(f"{loss:.4f}" for loss in losses), *map(_percent, scores))
+        for epoch, (losses, scores) in enumerate(
+            zip(zip(*columns, strict=True), zip(report.map, report.miou, strict=True), strict=True), 1
+        )
+    ]
+    print_table(("epoch", "loss", *parts, "mAP %", "seed mIoU %"), rows)
+    went_on = f", from step {report.first_step} on" if report.first_step else ""
+    click.echo(f"{report.images} crops in {report.seconds:.1f} s{went_on}: {report.out}")
+    click.echo(f"log and plot: {report.out}.log.jsonl, {report.out}.png")
+    click.echo(f"next: lpcam extract-features --arch {report.arch} --weights {report.out} …")
+    print_notices(report.notices)
+
+
+def _percent(score: float | None) -> str:
+    return "–" if score is None else f"{100 * score:.1f}"
