@@ -34,8 +34,10 @@ from benchmarks.record import Check, Findings, Timing
 from lpcam import corridor
 from lpcam.errors import LpcamError
 from lpcam.evaluation import SeedScores
-from lpcam.methods.cam import class_activation
-from lpcam.records import ActivationMaps
+from lpcam.methods.cam import Cam, class_activation
+from lpcam.methods.iscam import IsCam
+from lpcam.methods.lpcam import Lpcam
+from lpcam.records import ActivationMaps, ViewFeatures
 from lpcam.refiners import get_refiner
 from lpcam.sources import DataSource
 from lpcam.workspace import Workspace
@@ -466,10 +468,11 @@ def test_localisation_scores_and_prices_every_method(tmp_path):
     assert {split: of["images"] for split, of in splits.items()} == {"train": 4, "val": 2}
     assert set(splits["val"]["methods"]) == set(localisation.EVERY)
     assert {len(row["runs"]) for row in splits["val"]["methods"].values()} == {2}  # a classifier a seed
+    assert found["results"]["sets"]["demo"]["title"] == "demo data set"
     cost = found["results"]["cost"]
     assert set(cost["maps"]) == set(cost["generate"]) == set(localisation.ROWS)
     assert cost["maps"]["cam"]["over_cam"] == 1
-    assert [check["value"] for check in found["checks"] if check["equality"]] == [0]
+    assert [check["passed"] for check in found["checks"] if check["equality"]] == [True]
     with pytest.raises(LpcamError, match="choose another --folder"):
         localisation.main([*options, "--no-cost"])
 
@@ -479,10 +482,10 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
     assert (title, list(study.sources), study.seeds) == ("VOC animals", ["train", "aug"], (0, 1))
     ready = localisation.prepare(study, localisation.DRY)
     assert {name for name in ready.methods if name in localisation.EVERY} == {"cam", "iscam", "pacam-no-bank"}
-    assert len(ready.methods) == 3 + 2 * (len(localisation.EVERY) - 3)
+    assert len(ready.methods) == 2 + 2 * (len(localisation.ROWS) - 2) + len(localisation.VARIANTS)
     blocks = localisation.count(ready, "train", localisation.DRY)
     at_once = localisation.count_maps(
-        study.train.open(), ready.forward, ready.methods, real_photos.Settings("", (), (), thresholds="0:1:.1")
+        study.train.open(), ready.forward, ready.counted, real_photos.Settings("", (), (), thresholds="0:1:.1")
     ).whole
     for name, scores in at_once.items():
         assert torch.equal(blocks[name].confusions(), scores.confusions())
@@ -491,6 +494,22 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
         monkeypatch.setattr(localisation, name, None)  # what was done is not done again
     again = localisation.count(localisation.prepare(study, localisation.DRY), "train", localisation.DRY)
     assert all(torch.equal(again[name].confusions(), scores.confusions()) for name, scores in blocks.items())
+
+
+def test_localisation_makes_all_iscams_at_once_as_each_alone():
+    random = torch.Generator().manual_seed(0)
+    last, fine = torch.rand(2, 6, 5, 4, generator=random), torch.rand(2, 3, 9, 8, generator=random)
+    generals = [kind(torch.randn(4, 6, generator=random)) for kind in (Cam, Lpcam, Lpcam)]
+    alone = {f"iscam {index}": IsCam(general) for index, general in enumerate(generals)} | {"cam": generals[0]}
+    shared = localisation.together(alone)
+    assert shared["cam"] is alone["cam"]
+    assert list(shared) == list(alone)
+    for labels in ((2,), (0, 3), ()):
+        for features in (last, last.flip(0)):
+            seen = ViewFeatures(features, (fine, features))
+            maps = {name: method.view_maps(seen, labels) for name, method in shared.items()}
+            for name, method in alone.items():
+                torch.testing.assert_close(maps[name], method.view_maps(seen, labels), rtol=0, atol=1e-6)
 
 
 def test_localisation_means_over_runs():
