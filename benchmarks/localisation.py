@@ -116,6 +116,7 @@ class Settings:
         costed: Photos whose cost is measured; 0 for none.
         map_rounds: Rounds of the cost of maps.
         generate_rounds: Rounds of the cost of ``lpcam generate``.
+        device: Of the maps.
     """
 
     sets: tuple[str, ...] = SETS
@@ -131,6 +132,7 @@ class Settings:
     costed: int = 6
     map_rounds: int = 9
     generate_rounds: int = 5
+    device: str = "cpu"
 
 
 DRY = Settings(
@@ -253,11 +255,13 @@ class Ready:
 def prepare(study: Study, settings: Settings) -> Ready:
     """Extract features, cluster with every seed, and make all methods; what is there is used again."""
     workspace = study.workspace
-    extract_features(workspace, study.train, study.classifier, scales=study.scales, execution=Execution("cpu"))
+    extract_features(
+        workspace, study.train, study.classifier, scales=study.scales, execution=Execution(settings.device)
+    )
     for seed in study.seeds:
         _cluster(study, seed, settings)
     basis = read_basis(workspace)
-    net = study.classifier.load(len(basis.classes), "cpu")
+    net = study.classifier.load(len(basis.classes), settings.device)
     methods = {}
     for key, row in EVERY.items():
         for name, seed in _runs(key, study.seeds):
@@ -269,10 +273,10 @@ def prepare(study: Study, settings: Settings) -> Ready:
 def _cluster(study: Study, seed: int, settings: Settings) -> None:
     workspace, profile = study.workspace, get_profile(settings.profile)
     if not study.prototypes(seed).exists():
-        cluster(workspace, profile=profile, seed=seed, device="cpu", overwrite=True)
+        cluster(workspace, profile=profile, seed=seed, device=settings.device, overwrite=True)
         _copy(workspace.prototypes, study.prototypes(seed))
     if not study.support(seed).exists():
-        cluster_support(workspace, seed=seed, device="cpu", overwrite=True)
+        cluster_support(workspace, seed=seed, device=settings.device, overwrite=True)
         _copy(workspace.support, study.support(seed))
 
 
@@ -312,7 +316,7 @@ def _block(ready: Ready, split: str, part: DataSplit, index: int, settings: Sett
     path = ready.study.folder / f"counts-{split}-{index}.safetensors"
     if not path.exists():
         asked = real_photos.Settings("", (), (), thresholds=settings.thresholds, written=0)
-        scores = count_maps(part, ready.forward, ready.methods, asked).whole
+        scores = count_maps(part, ready.forward, ready.methods, asked, Execution(settings.device)).whole
         confusions = {name: found.confusions().contiguous() for name, found in scores.items()}
         write_atomically(path, lambda partial: save_file(confusions, partial))
         print(f"{path.parent.name}, {split}: {len(part.photos)} more photos are counted", flush=True)
@@ -347,7 +351,7 @@ def _written_scores(study: Study, few: DataSource, settings: Settings) -> dict[s
         keys = [key for key, row in ROWS.items() if row.settings == choices]
         methods = [ROWS[key].method for key in keys]
         asked: dict[str, Any] = {"methods": methods, "settings": choices, "data": few}
-        generate(study.workspace, **asked, execution=Execution("cpu"), overwrite=True)
+        generate(study.workspace, **asked, execution=Execution(settings.device), overwrite=True)
         for key, method in zip(keys, methods, strict=True):
             report = evaluate(study.workspace, method=method, data=few, thresholds=settings.thresholds)
             found[key] = report.curve.scores
@@ -509,7 +513,7 @@ def run(settings: Settings, folder: Path) -> Findings:
     return Findings({"sets": sets, "cost": cost}, tuple(checks))
 
 
-def claim(folder: Path, settings: Settings) -> None:
+def claim(folder: Path, settings: Any) -> None:
     """Make a folder the one of these settings and this commit.
 
     Raises:

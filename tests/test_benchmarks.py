@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import itertools
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from benchmarks import (
     second_backbone,
     startup,
     tables,
+    trained,
 )
 from benchmarks.record import Check, Findings, Timing
 from lpcam import corridor
@@ -491,6 +493,23 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
         monkeypatch.setattr(localisation, name, None)  # what was done is not done again
     again = localisation.count(localisation.prepare(study, localisation.DRY), "train", localisation.DRY)
     assert all(torch.equal(again[name].confusions(), scores.confusions()) for name, scores in blocks.items())
+
+
+def test_trained_scores_every_method_on_every_network_that_comes_out(tmp_path):
+    options = ["--dry-run", "--out", str(tmp_path), "--folder", str(tmp_path / "kept")]
+    trained.main(options)
+    found = json.loads((tmp_path / "trained_demo.json").read_text())["results"]
+    assert set(found["splits"]["val"]) == set(trained.TITLES)
+    for system, report in found["training"].items():
+        assert [len(run["loss"]) for run in report] == [2], system
+    assert found["training"]["sipe"][0]["steps"] == found["training"]["classifier"][0]["steps"] == 4
+    kept = tmp_path / "kept"
+    heads = [
+        torch.load(path, weights_only=True)["fc.weight"]
+        for path in (kept / "demo-0/classifier.pth", *(kept / f"{system}-0.pth" for system in found["training"]))
+    ]
+    assert all(not torch.equal(one, other) for one, other in itertools.combinations(heads, 2))  # all learnt otherwise
+    trained.main(options)  # goes on from what is there
 
 
 def test_localisation_means_over_runs():
