@@ -17,7 +17,8 @@ README = ROOT / "README.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 METHODOLOGY = ROOT / "benchmarks" / "README.md"
 TRAINING = ROOT / "docs" / "training.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING)
+METHODS = ROOT / "docs" / "methods.md"
+PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS)
 MAKE_BENCH = ("startup", "map_stage", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
@@ -58,6 +59,76 @@ def second_backbone() -> str:
         f"{method} {profile}": f"{title}, `{profile}` profile" for profile in _PROFILES for title, method in _ROWS[1:]
     }
     return markdown(header, [[title, *(column[method] for column in rows)] for method, title in titles.items()])
+
+
+def localisation() -> str:
+    """Return the table of all methods: a row a set, split and method."""
+    return _of_localisation(
+        lambda results: markdown(
+            ["photos", "method", "mIoU, %", "precision, %", "recall, %"],
+            [
+                [place, found["title"], *(_spread(found, measure) for measure in ("miou", "precision", "recall"))]
+                for place, methods in _splits(results)
+                for key, found in methods.items()
+                if not key.startswith("pacam-")
+            ],
+        )
+    )
+
+
+def pacam_variants() -> str:
+    """Return the table of PACAM's ablations and metrics: a row a variant, a column a set and split."""
+
+    def table(results: Mapping[str, Any]) -> str:
+        columns = _splits(results)
+        keys = [key for key in columns[0][1] if key.startswith("pacam")]
+        rows = [
+            [columns[0][1][key]["title"], *(_spread(methods[key], "miou") for _, methods in columns)] for key in keys
+        ]
+        return markdown(["seed mIoU, %", *(place for place, _ in columns)], rows)
+
+    return _of_localisation(table)
+
+
+def localisation_cost() -> str:
+    """Return the table of what a photo costs under each method, of CAM's."""
+
+    def table(results: Mapping[str, Any]) -> str:
+        cost, titles = results["cost"], {key: found["title"] for _, of in _splits(results) for key, found in of.items()}
+        rows = [
+            [titles[key], *_price(cost["maps"][key], "{:.1f}", 1000), *_price(cost["generate"][key], "{:.2f}")]
+            for key in cost["maps"]
+        ]
+        rows += [[name, "", "", f"{found['seconds_a_photo']:.2f}", ""] for name, found in cost["forwards"].items()]
+        header = ["method", "maps alone, ms a photo", "over CAM's", "`lpcam generate`, seconds a photo", "over CAM's"]
+        return markdown(header, rows)
+
+    return _of_localisation(table, part="cost")
+
+
+def _of_localisation(table: Callable[[Mapping[str, Any]], str], part: str = "sets") -> str:
+    results = _load("localisation")["results"] if _present(("localisation",)) else {}
+    return table(results) if results.get(part) else "Not measured yet: `python -m benchmarks.localisation`."
+
+
+def _splits(results: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return every split's name and its methods."""
+    return [
+        (f"{found['title']}, {split} ({of_split['images']})", of_split["methods"])
+        for found in results["sets"].values()
+        for split, of_split in found["splits"].items()
+    ]
+
+
+def _spread(found: Mapping[str, Any], measure: str) -> str:
+    if found[measure] is None:
+        return "–"
+    spread = f" ± {100 * found[f'{measure}_std']:.1f}" if len(found["runs"]) > 1 else ""
+    return f"{100 * found[measure]:.1f}{spread}"
+
+
+def _price(timing: Mapping[str, Any], form: str, per_second: float = 1) -> tuple[str, str]:
+    return form.format(per_second * timing["seconds_a_photo"]), f"{timing['over_cam']:.2f}"
 
 
 def checks() -> str:
@@ -177,6 +248,9 @@ _PLACE = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTAL
 TABLES: dict[str, Callable[[], str]] = {
     "real-photos": real_photos,
     "second-backbone": second_backbone,
+    "localisation": localisation,
+    "pacam-variants": pacam_variants,
+    "localisation-cost": localisation_cost,
     "checks": checks,
     "all-checks": all_checks,
     "generate-speed": generate_speed,

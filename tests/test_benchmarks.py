@@ -20,6 +20,7 @@ from benchmarks import (
     gpu,
     isolated,
     kmeans_speed,
+    localisation,
     map_stage,
     peers,
     photos,
@@ -27,6 +28,7 @@ from benchmarks import (
     record,
     second_backbone,
     startup,
+    tables,
 )
 from benchmarks.record import Check, Findings, Timing
 from lpcam import corridor
@@ -454,6 +456,70 @@ def test_second_backbone_takes_names_by_position_trains_and_measures(yardsticks,
     second_backbone.main([*map(str, options), "--no-held-out", "--frozen"])
     frozen = json.loads((yardsticks / "second_backbone_frozen.json").read_text())
     assert frozen["results"]["training"]["l2"] == frozen["settings"]["recipe"]["l2"] == 0.01
+
+
+def test_localisation_scores_and_prices_every_method(tmp_path):
+    options = ["--dry-run", "--set", "demo", "--out", str(tmp_path), "--folder", str(tmp_path / "kept")]
+    localisation.main(options)
+    found = json.loads((tmp_path / "localisation.json").read_text())
+    splits = found["results"]["sets"]["demo"]["splits"]
+    assert {split: of["images"] for split, of in splits.items()} == {"train": 4, "val": 2}
+    assert set(splits["val"]["methods"]) == set(localisation.EVERY)
+    assert {len(row["runs"]) for row in splits["val"]["methods"].values()} == {2}  # a classifier a seed
+    cost = found["results"]["cost"]
+    assert set(cost["maps"]) == set(cost["generate"]) == set(localisation.ROWS)
+    assert cost["maps"]["cam"]["over_cam"] == 1
+    assert [check["value"] for check in found["checks"] if check["equality"]] == [0]
+    with pytest.raises(LpcamError, match="choose another --folder"):
+        localisation.main([*options, "--no-cost"])
+
+
+def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, monkeypatch):
+    title, (study,) = localisation.studies_of("real_voc_animals", localisation.DRY, yardsticks)
+    assert (title, list(study.sources), study.seeds) == ("VOC animals", ["train", "aug"], (0, 1))
+    ready = localisation.prepare(study, localisation.DRY)
+    assert {name for name in ready.methods if name in localisation.EVERY} == {"cam", "iscam", "pacam-no-bank"}
+    assert len(ready.methods) == 3 + 2 * (len(localisation.EVERY) - 3)
+    blocks = localisation.count(ready, "train", localisation.DRY)
+    at_once = localisation.count_maps(
+        study.train.open(), ready.forward, ready.methods, real_photos.Settings("", (), (), thresholds="0:1:.1")
+    ).whole
+    for name, scores in at_once.items():
+        assert torch.equal(blocks[name].confusions(), scores.confusions())
+        assert blocks[name].images == scores.images == 3
+    for name in ("count_maps", "cluster", "cluster_support"):
+        monkeypatch.setattr(localisation, name, None)  # what was done is not done again
+    again = localisation.count(localisation.prepare(study, localisation.DRY), "train", localisation.DRY)
+    assert all(torch.equal(again[name].confusions(), scores.confusions()) for name, scores in blocks.items())
+
+
+def test_localisation_means_over_runs():
+    runs = [{"miou": 0.5, "precision": 0.2, "recall": None}, {"miou": 0.7, "precision": 0.2, "recall": 1.0}]
+    found = localisation.over_runs(runs)
+    assert (found["miou"], found["miou_std"]) == pytest.approx((0.6, 0.02**0.5))
+    assert (found["precision"], found["precision_std"]) == pytest.approx((0.2, 0))
+    assert found["recall"] is found["recall_std"] is None
+    with pytest.raises(LpcamError, match="did you mean"):
+        localisation.main(["--dry-run", "--set", "real_voc_animal"])
+
+
+def test_localisation_tables_show_what_was_found(monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert "Not measured yet" in tables.localisation()
+    row = dict.fromkeys(("miou", "precision", "recall"), 0.5)
+    row |= {f"{measure}_std": 0.01 for measure in row}
+    methods = {key: {"title": entry.title, **row, "runs": [1, 2]} for key, entry in localisation.EVERY.items()}
+    timing = {"seconds_a_photo": 0.25, "over_cam": 2.0}
+    results = {
+        "sets": {"demo": {"title": "demo data set", "splits": {"val": {"images": 7, "methods": methods}}}},
+        "cost": {"maps": {"iscam": timing}, "generate": {"iscam": timing}, "forwards": {"forwards": timing}},
+    }
+    (tmp_path / "localisation.json").write_text(json.dumps({"results": results}))
+    place = "| demo data set, val (7) |"
+    assert f"{place} IS-CAM from LPCAM | 50.0 ± 1.0 | 50.0 ± 1.0 | 50.0 ± 1.0 |" in tables.localisation()
+    assert len(tables.localisation().splitlines()) == 2 + len(localisation.ROWS)
+    assert len(tables.pacam_variants().splitlines()) == 2 + 1 + len(localisation.VARIANTS)
+    assert "| IS-CAM | 250.0 | 2.00 | 0.25 | 2.00 |" in tables.localisation_cost()
 
 
 def test_real_photos_counts_the_written_photos_apart(yardsticks):
