@@ -44,7 +44,6 @@ from lpcam.files import write_atomically, write_json
 from lpcam.forward import Forward, Loaded
 from lpcam.methods import Method
 from lpcam.methods.iscam import (
-    BACKGROUND_WEIGHT,
     IsCam,
     general_maps,
     hierarchy,
@@ -129,6 +128,7 @@ class Settings:
         costed: Photos whose cost is measured; 0 for none.
         map_rounds: Rounds of the cost of maps.
         generate_rounds: Rounds of the cost of ``lpcam generate``.
+        device: Of the maps.
     """
 
     sets: tuple[str, ...] = SETS
@@ -144,6 +144,7 @@ class Settings:
     costed: int = 6
     map_rounds: int = 9
     generate_rounds: int = 5
+    device: str = "cpu"
 
 
 DRY = Settings(
@@ -268,11 +269,13 @@ class Ready:
 def prepare(study: Study, settings: Settings) -> Ready:
     """Extract features, cluster with every seed, and make all methods; what is there is used again."""
     workspace = study.workspace
-    extract_features(workspace, study.train, study.classifier, scales=study.scales, execution=Execution("cpu"))
+    extract_features(
+        workspace, study.train, study.classifier, scales=study.scales, execution=Execution(settings.device)
+    )
     for seed in study.seeds:
         _cluster(study, seed, settings)
     basis = read_basis(workspace)
-    net = study.classifier.load(len(basis.classes), "cpu")
+    net = study.classifier.load(len(basis.classes), settings.device)
     methods = {}
     for key, row in EVERY.items():
         for name, seed in _runs(key, study.seeds):
@@ -284,10 +287,10 @@ def prepare(study: Study, settings: Settings) -> Ready:
 def _cluster(study: Study, seed: int, settings: Settings) -> None:
     workspace, profile = study.workspace, get_profile(settings.profile)
     if not study.prototypes(seed).exists():
-        cluster(workspace, profile=profile, seed=seed, device="cpu", overwrite=True)
+        cluster(workspace, profile=profile, seed=seed, device=settings.device, overwrite=True)
         _copy(workspace.prototypes, study.prototypes(seed))
     if not study.support(seed).exists():
-        cluster_support(workspace, seed=seed, device="cpu", overwrite=True)
+        cluster_support(workspace, seed=seed, device=settings.device, overwrite=True)
         _copy(workspace.support, study.support(seed))
 
 
@@ -313,7 +316,7 @@ class Together:
     """
 
     def __init__(self, members: Sequence[IsCam]) -> None:
-        """Take IS-CAMs without sides, with the published settings."""
+        """Take IS-CAMs of one network, which differ in their general maps alone and leave no class out."""
         self._members = members
         self._last: tuple[ViewFeatures, list[Tensor]] | None = None
 
@@ -326,13 +329,14 @@ class Together:
     def _made(self, seen: ViewFeatures, labels: Sequence[int]) -> list[Tensor]:
         if not labels:
             return [seen.last.new_zeros(0, *seen.last.shape[2:])] * len(self._members)
-        hierarchical, added = mirror_added(hierarchy(seen.levels))[None], mirror_added(seen.last)
+        first, added = self._members[0], mirror_added(seen.last)
+        hierarchical = mirror_added(hierarchy(seen.levels, first.sides))[None]
         maps = [with_background(general_maps(member.general.activation(added)[None])) for member in self._members]
         similarity = structure_similarity(hierarchical, torch.cat(maps, dim=1), background_weight=1)
-        present = torch.zeros(1, maps[0].shape[1] - 1, dtype=torch.bool)
+        present = torch.zeros(1, maps[0].shape[1] - 1, dtype=torch.bool, device=added.device)
         present[0, list(labels)] = True
-        weights = torch.ones(maps[0].shape[1])
-        weights[0] = BACKGROUND_WEIGHT
+        weights = torch.ones(maps[0].shape[1], device=added.device)
+        weights[0] = first.background_weight
         seeds = [seed_regions(part * weights[:, None, None], present) for part in similarity.chunk(len(maps), dim=1)]
         prototypes = [image_prototypes(hierarchical, of)[:, [label + 1 for label in labels]] for of in seeds]
         return list(image_specific(hierarchical, torch.cat(prototypes, dim=1))[0].chunk(len(maps)))
@@ -388,7 +392,7 @@ def _block(ready: Ready, split: str, part: DataSplit, index: int, settings: Sett
     path = ready.study.folder / f"counts-{split}-{index}.safetensors"
     if not path.exists():
         asked = real_photos.Settings("", (), (), thresholds=settings.thresholds, written=0)
-        scores = count_maps(part, ready.forward, ready.counted, asked).whole
+        scores = count_maps(part, ready.forward, ready.counted, asked, Execution(settings.device)).whole
         confusions = {name: found.confusions().contiguous() for name, found in scores.items()}
         write_atomically(path, lambda partial: save_file(confusions, partial))
         print(f"{path.parent.name}, {split}: {len(part.photos)} more photos are counted", flush=True)
@@ -423,7 +427,7 @@ def _written_scores(study: Study, few: DataSource, settings: Settings) -> dict[s
         keys = [key for key, row in ROWS.items() if row.settings == choices]
         methods = [ROWS[key].method for key in keys]
         asked: dict[str, Any] = {"methods": methods, "settings": choices, "data": few}
-        generate(study.workspace, **asked, execution=Execution("cpu"), overwrite=True)
+        generate(study.workspace, **asked, execution=Execution(settings.device), overwrite=True)
         for key, method in zip(keys, methods, strict=True):
             report = evaluate(study.workspace, method=method, data=few, thresholds=settings.thresholds)
             found[key] = report.curve.scores
@@ -585,7 +589,7 @@ def run(settings: Settings, folder: Path) -> Findings:
     return Findings({"sets": sets, "cost": cost}, tuple(checks))
 
 
-def claim(folder: Path, settings: Settings) -> None:
+def claim(folder: Path, settings: Any) -> None:
     """Make a folder the one of these settings and this commit.
 
     Raises:

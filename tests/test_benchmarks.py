@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import itertools
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from benchmarks import (
     second_backbone,
     startup,
     tables,
+    trained,
 )
 from benchmarks.record import Check, Findings, Timing
 from lpcam import corridor
@@ -496,11 +498,14 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
     assert all(torch.equal(again[name].confusions(), scores.confusions()) for name, scores in blocks.items())
 
 
-def test_localisation_makes_all_iscams_at_once_as_each_alone():
+@pytest.mark.parametrize("sides", [(), (torch.rand(2, 3) - 0.5, torch.rand(4, 6) - 0.5)], ids=["untrained", "trained"])
+def test_localisation_makes_all_iscams_at_once_as_each_alone(sides):
     random = torch.Generator().manual_seed(0)
     last, fine = torch.rand(2, 6, 5, 4, generator=random), torch.rand(2, 3, 9, 8, generator=random)
     generals = [kind(torch.randn(4, 6, generator=random)) for kind in (Cam, Lpcam, Lpcam)]
-    alone = {f"iscam {index}": IsCam(general) for index, general in enumerate(generals)} | {"cam": generals[0]}
+    alone = {f"iscam {index}": IsCam(general, sides, 0.4) for index, general in enumerate(generals)} | {
+        "cam": generals[0]
+    }
     shared = localisation.together(alone)
     assert shared["cam"] is alone["cam"]
     assert list(shared) == list(alone)
@@ -510,6 +515,23 @@ def test_localisation_makes_all_iscams_at_once_as_each_alone():
             maps = {name: method.view_maps(seen, labels) for name, method in shared.items()}
             for name, method in alone.items():
                 torch.testing.assert_close(maps[name], method.view_maps(seen, labels), rtol=0, atol=1e-6)
+
+
+def test_trained_scores_every_method_on_every_network_that_comes_out(tmp_path):
+    options = ["--dry-run", "--out", str(tmp_path), "--folder", str(tmp_path / "kept")]
+    trained.main(options)
+    found = json.loads((tmp_path / "trained_demo.json").read_text())["results"]
+    assert set(found["splits"]["val"]) == set(trained.TITLES)
+    for system, report in found["training"].items():
+        assert [len(run["loss"]) for run in report] == [2], system
+    assert found["training"]["sipe"][0]["steps"] == found["training"]["classifier"][0]["steps"] == 4
+    kept = tmp_path / "kept"
+    heads = [
+        torch.load(path, weights_only=True)["fc.weight"]
+        for path in (kept / "demo-0/classifier.pth", *(kept / f"{system}-0.pth" for system in found["training"]))
+    ]
+    assert all(not torch.equal(one, other) for one, other in itertools.combinations(heads, 2))  # all learnt otherwise
+    trained.main(options)  # goes on from what is there
 
 
 def test_localisation_means_over_runs():

@@ -76,6 +76,9 @@ def test_nothing_is_compared_in_the_warm_up_and_then_only_classes_that_have_a_co
     assert float(model.losses(images, targets)["consistency"]) == 0
     assert float(model.losses(images, torch.ones(2, 2))["consistency"]) == 0
     model.bank.seen[1] = 0
+    model.bank.cluster(0)
+    assert model.losses(images, targets)["consistency"].item() == 0  # there is a context, and the epoch is not over
+    model.bank.seen[1] = 0
     model.end_of_epoch(0)
     both, one = (model.losses(images, t)["consistency"].item() for t in (torch.ones(2, 2), targets))
     assert both == pytest.approx(one) != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from lpcam import corridor
+from lpcam.backbones import load_trunk
 from lpcam.engines import Share
 from lpcam.errors import LpcamError
 from lpcam.records import Execution
@@ -88,12 +90,12 @@ def test_seed_miou_is_what_the_corridor_finds_for_the_same_classifier(data, chec
 
 
 def test_parts_of_the_processes_are_the_batch(data, checkpoint, tmp_path):
-    from lpcam.backbones import load_trunk
-
-    run = Run.of(data.open(), None, load_trunk("demo", checkpoint), QUICK, 0, tmp_path / "x.pth")
+    recipe = replace(QUICK, batch_size=4)
+    run = Run.of(data.open(), None, load_trunk("demo", checkpoint), recipe, 0, tmp_path / "x.pth")
     whole = list(plan(run, 1))
-    parts = [list(plan(run, 1, Processes(Share(rank, 2)))) for rank in range(2)]
-    assert whole == [place for pair in zip(*parts, strict=True) for place in pair]
+    first, second = (list(plan(run, 1, Processes(Share(rank, 2)))) for rank in range(2))
+    assert len(whole) == 4
+    assert whole == first + second
     with pytest.raises(LpcamError, match=r"batch of 3 cannot be divided among 2 processes: .*multiple of 2"):
         Processes(Share(0, 2)).part_of(3)
 
