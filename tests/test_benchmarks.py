@@ -479,8 +479,8 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
     title, (study,) = localisation.studies_of("real_voc_animals", localisation.DRY, yardsticks)
     assert (title, list(study.sources), study.seeds) == ("VOC animals", ["train", "aug"], (0, 1))
     ready = localisation.prepare(study, localisation.DRY)
-    assert {name for name in ready.methods if name in localisation.EVERY} == {"cam", "iscam", "pacam-no-bank"}
-    assert len(ready.methods) == 3 + 2 * (len(localisation.EVERY) - 3)
+    assert {name for name in ready.methods if name in localisation.EVERY} == {"cam", "iscam", *localisation.VARIANTS}
+    assert len(ready.methods) == 2 + 2 * 4 + len(localisation.VARIANTS)
     blocks = localisation.count(ready, "train", localisation.DRY)
     at_once = localisation.count_maps(
         study.train.open(), ready.forward, ready.methods, real_photos.Settings("", (), (), thresholds="0:1:.1")
