@@ -5,7 +5,7 @@ and clustering; on real photos it makes the clustering alone, so that CAM and IS
 run there. Prototypes and context come from the ``train`` photos. Every photo goes through the network once; the maps of
 all methods and seeds come from that pass and are counted at every threshold; all IS-CAMs of a photo share its structure
 (`Together`). On the first photos the same is done by writing IRN seeds and evaluating them, and both must agree. The
-ablations and metrics of PACAM are counted too, with the first seed.
+ablations and metrics of PACAM are counted too, of one seed on real photos.
 
 Costs are those of one method at a time, at equal scales, on the same photos, in turns: of the maps alone, made from
 features that are there, and of ``lpcam generate`` as a whole.
@@ -129,6 +129,7 @@ class Settings:
         map_rounds: Rounds of the cost of maps.
         generate_rounds: Rounds of the cost of ``lpcam generate``.
         device: Of the maps.
+        variants: Whether PACAM's ablations and metrics are counted.
     """
 
     sets: tuple[str, ...] = SETS
@@ -145,6 +146,7 @@ class Settings:
     map_rounds: int = 9
     generate_rounds: int = 5
     device: str = "cpu"
+    variants: bool = True
 
 
 DRY = Settings(
@@ -277,7 +279,7 @@ def prepare(study: Study, settings: Settings) -> Ready:
     basis = read_basis(workspace)
     net = study.classifier.load(len(basis.classes), settings.device)
     methods = {}
-    for key, row in EVERY.items():
+    for key, row in (EVERY if settings.variants else ROWS).items():
         for name, seed in _runs(key, study.seeds):
             means = Means(net, basis.features, study.prototypes(seed), study.support(seed), row.settings)
             methods[name] = make_method(row.method, means)
@@ -303,9 +305,9 @@ def _copy(source: Path, target: Path) -> None:
 
 def _runs(key: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
     """Return the name and the seed of every run of a row in a study."""
-    if not EVERY[key].clusters:
+    if key in VARIANTS or not EVERY[key].clusters:
         return [(key, seeds[0])]
-    return [(f"{key} {seed}", seed) for seed in (seeds if key in ROWS else seeds[:1])]
+    return [(f"{key} {seed}", seed) for seed in seeds]
 
 
 class Together:
@@ -450,7 +452,10 @@ def summary(
             _scored(scores[name], names, study.mean_over)
             for study, scores in counted
             for name, _ in _runs(key, study.seeds)
+            if name in scores
         ]
+        if not runs:
+            continue
         methods[key] = {"title": row.title, **over_runs(runs), "runs": runs}
     return {"images": images, "methods": methods}
 

@@ -40,7 +40,7 @@ TITLES = {START: "the start", "classifier": "trained on", "sipe": "SIPE", "cpal"
 OWN = {"sipe": "iscam", "cpal": "pacam"}
 """The method that a system is trained for."""
 RECIPES = {
-    DEMO: Recipe(epochs=10, batch_size=8, lr=0.02, crop=160),
+    DEMO: Recipe(epochs=10, batch_size=8, lr=0.005, crop=160, resize=(0.8, 1.25)),
     "real_voc_animals": Recipe(epochs=5, batch_size=16, lr=0.01, crop=320),
 }
 """The learning rates are for networks that are trained already; IRN's .1 is for a new head on ImageNet's weights."""
@@ -62,7 +62,9 @@ class Settings:
     recipe: Recipe
     seeds: tuple[int, ...] = (0, 1, 2)
     device: str = "cpu"
-    photos: localisation.Settings = field(default_factory=lambda: localisation.Settings(seeds=(0,), costed=0))
+    photos: localisation.Settings = field(
+        default_factory=lambda: localisation.Settings(seeds=(0,), costed=0, variants=False)
+    )
 
 
 def run(settings: Settings, folder: Path) -> Findings:
@@ -152,7 +154,9 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         raise unknown("set", arguments.set, RECIPES)
     if arguments.dry_run:
         tiny = Recipe(epochs=2, batch_size=2, lr=0.01, crop=48)
-        return Settings(arguments.set, tiny, (0,), photos=replace(localisation.DRY, seeds=(0,), costed=0))
+        return Settings(
+            arguments.set, tiny, (0,), photos=replace(localisation.DRY, seeds=(0,), costed=0, variants=False)
+        )
     settings = Settings(arguments.set, RECIPES[arguments.set], device=arguments.device)
     return replace(settings, photos=replace(settings.photos, device=arguments.device))
 
