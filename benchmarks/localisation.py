@@ -4,7 +4,8 @@ Sets are the demo data set and both yardsticks of `real_photos`. On the demo dat
 and clustering; on real photos it makes the clustering alone, so that CAM and IS-CAM, which cluster nothing, have one
 run there. Prototypes and context come from the ``train`` photos. Every photo goes through the network once; the maps of
 all methods and seeds come from that pass and are counted at every threshold. On the first photos the same is done by
-writing IRN seeds and evaluating them, and both must agree exactly. The ablations and metrics of PACAM are counted too.
+writing IRN seeds and evaluating them, and both must agree exactly. The ablations and metrics of PACAM are counted
+too, of one seed on real photos.
 
 Costs are those of one method at a time, at equal scales, on the same photos, in turns: of the maps alone, made from
 features that are there, and of ``lpcam generate`` as a whole.
@@ -116,6 +117,8 @@ class Settings:
         costed: Photos whose cost is measured; 0 for none.
         map_rounds: Rounds of the cost of maps.
         generate_rounds: Rounds of the cost of ``lpcam generate``.
+        device: Of the maps.
+        variants: Whether PACAM's ablations and metrics are counted.
     """
 
     sets: tuple[str, ...] = SETS
@@ -131,6 +134,8 @@ class Settings:
     costed: int = 6
     map_rounds: int = 9
     generate_rounds: int = 5
+    device: str = "cpu"
+    variants: bool = True
 
 
 DRY = Settings(
@@ -253,13 +258,15 @@ class Ready:
 def prepare(study: Study, settings: Settings) -> Ready:
     """Extract features, cluster with every seed, and make all methods; what is there is used again."""
     workspace = study.workspace
-    extract_features(workspace, study.train, study.classifier, scales=study.scales, execution=Execution("cpu"))
+    extract_features(
+        workspace, study.train, study.classifier, scales=study.scales, execution=Execution(settings.device)
+    )
     for seed in study.seeds:
         _cluster(study, seed, settings)
     basis = read_basis(workspace)
-    net = study.classifier.load(len(basis.classes), "cpu")
+    net = study.classifier.load(len(basis.classes), settings.device)
     methods = {}
-    for key, row in EVERY.items():
+    for key, row in (EVERY if settings.variants else ROWS).items():
         for name, seed in _runs(key, study.seeds):
             means = Means(net, basis.features, study.prototypes(seed), study.support(seed), row.settings)
             methods[name] = make_method(row.method, means)
@@ -269,10 +276,10 @@ def prepare(study: Study, settings: Settings) -> Ready:
 def _cluster(study: Study, seed: int, settings: Settings) -> None:
     workspace, profile = study.workspace, get_profile(settings.profile)
     if not study.prototypes(seed).exists():
-        cluster(workspace, profile=profile, seed=seed, device="cpu", overwrite=True)
+        cluster(workspace, profile=profile, seed=seed, device=settings.device, overwrite=True)
         _copy(workspace.prototypes, study.prototypes(seed))
     if not study.support(seed).exists():
-        cluster_support(workspace, seed=seed, device="cpu", overwrite=True)
+        cluster_support(workspace, seed=seed, device=settings.device, overwrite=True)
         _copy(workspace.support, study.support(seed))
 
 
@@ -285,7 +292,9 @@ def _copy(source: Path, target: Path) -> None:
 
 def _runs(key: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
     """Return the name and the seed of every run of a row in a study."""
-    return [(f"{key} {seed}", seed) for seed in seeds] if EVERY[key].clusters else [(key, seeds[0])]
+    if key in VARIANTS or not EVERY[key].clusters:
+        return [(key, seeds[0])]
+    return [(f"{key} {seed}", seed) for seed in seeds]
 
 
 def count(ready: Ready, split: str, settings: Settings) -> dict[str, SeedScores]:
@@ -312,7 +321,7 @@ def _block(ready: Ready, split: str, part: DataSplit, index: int, settings: Sett
     path = ready.study.folder / f"counts-{split}-{index}.safetensors"
     if not path.exists():
         asked = real_photos.Settings("", (), (), thresholds=settings.thresholds, written=0)
-        scores = count_maps(part, ready.forward, ready.methods, asked).whole
+        scores = count_maps(part, ready.forward, ready.methods, asked, Execution(settings.device)).whole
         confusions = {name: found.confusions().contiguous() for name, found in scores.items()}
         write_atomically(path, lambda partial: save_file(confusions, partial))
         print(f"{path.parent.name}, {split}: {len(part.photos)} more photos are counted", flush=True)
@@ -347,7 +356,7 @@ def _written_scores(study: Study, few: DataSource, settings: Settings) -> dict[s
         keys = [key for key, row in ROWS.items() if row.settings == choices]
         methods = [ROWS[key].method for key in keys]
         asked: dict[str, Any] = {"methods": methods, "settings": choices, "data": few}
-        generate(study.workspace, **asked, execution=Execution("cpu"), overwrite=True)
+        generate(study.workspace, **asked, execution=Execution(settings.device), overwrite=True)
         for key, method in zip(keys, methods, strict=True):
             report = evaluate(study.workspace, method=method, data=few, thresholds=settings.thresholds)
             found[key] = report.curve.scores
@@ -370,7 +379,10 @@ def summary(
             _scored(scores[name], names, study.mean_over)
             for study, scores in counted
             for name, _ in _runs(key, study.seeds)
+            if name in scores
         ]
+        if not runs:
+            continue
         methods[key] = {"title": row.title, **over_runs(runs), "runs": runs}
     return {"images": images, "methods": methods}
 
@@ -509,7 +521,7 @@ def run(settings: Settings, folder: Path) -> Findings:
     return Findings({"sets": sets, "cost": cost}, tuple(checks))
 
 
-def claim(folder: Path, settings: Settings) -> None:
+def claim(folder: Path, settings: Any) -> None:
     """Make a folder the one of these settings and this commit.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import ROOT, Check, Findings, conclude, environment, parser
-from lpcam.corridor import METHODS, cluster, evaluate, extract_features, generate
+from lpcam.corridor import cluster, evaluate, extract_features, generate
 from lpcam.datasets import read_mask
 from lpcam.errors import LpcamError, unknown
 from lpcam.evaluation import Curve, Score, SeedScores, compute, parse_thresholds
@@ -39,6 +39,7 @@ from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
 
 ARCH = "torchvision/mobilenet_v2"
+METHODS = ("cam", "lpcam", "class-prototypes")
 WEIGHTS = "mobilenet_v2_voc20.pth"
 
 
@@ -206,7 +207,13 @@ def _key(method: str, profile: str, seed: int) -> str:
     return f"{method} {profile} {seed}"
 
 
-def count_maps(split: DataSplit, forward: Forward, methods: Mapping[str, Method], settings: Settings) -> Counters:
+def count_maps(
+    split: DataSplit,
+    forward: Forward,
+    methods: Mapping[str, Method],
+    settings: Settings,
+    execution: Execution = Execution("cpu"),
+) -> Counters:
     """Make the maps of every method in one pass over the photos and count them at every threshold.
 
     Raises:
@@ -221,7 +228,7 @@ def count_maps(split: DataSplit, forward: Forward, methods: Mapping[str, Method]
         frozenset(photo.name for photo in split.photos[: settings.written]),
     )
     sinks = {name: counters.sink(name) for name in methods}
-    report = generate_maps(split.photos, forward, methods, sinks, execution=Execution("cpu"))
+    report = generate_maps(split.photos, forward, methods, sinks, execution=execution)
     if report.failures:
         raise LpcamError(f"{report.failures[0].name} failed ({report.failures[0].reason}): repair the photo")
     return counters

@@ -21,6 +21,7 @@ METHODS = ROOT / "docs" / "methods.md"
 PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS)
 MAKE_BENCH = ("startup", "map_stage", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
+_NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
 _BY_HAND = ("generate_dozen", "precision")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
@@ -104,6 +105,21 @@ def localisation_cost() -> str:
         return markdown(header, rows)
 
     return _of_localisation(table, part="cost")
+
+
+def trained() -> str:
+    """Return the table of the trained systems on the demo data set: a row a network, a column a method and split."""
+    if not _present(("trained_demo",)):
+        return "Not measured yet: `python -m benchmarks.trained`."
+    splits = _load("trained_demo")["results"]["splits"]
+    first = next(iter(splits.values()))
+    columns = [(split, key) for key in next(iter(first.values())) for split in splits]
+    titles = {key: found["title"] for key, found in first["start"].items()}
+    rows = [
+        [_NETWORKS[system], *(_spread(splits[split][system][key], "miou") for split, key in columns)]
+        for system in first
+    ]
+    return markdown(["seed mIoU, %", *(f"{titles[key]}, {split}" for split, key in columns)], rows)
 
 
 def _of_localisation(table: Callable[[Mapping[str, Any]], str], part: str = "sets") -> str:
@@ -251,6 +267,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "localisation": localisation,
     "pacam-variants": pacam_variants,
     "localisation-cost": localisation_cost,
+    "trained": trained,
     "checks": checks,
     "all-checks": all_checks,
     "generate-speed": generate_speed,

@@ -45,7 +45,7 @@ class SupportProfile:
 
     bank: int = 1000
     k: int = 50
-    tau: float = 0.1
+    tau: float = 0.3
     restarts: int = 1
     iterations: int = 100
 

@@ -29,6 +29,7 @@ from benchmarks import (
     second_backbone,
     startup,
     tables,
+    trained,
 )
 from benchmarks.record import Check, Findings, Timing
 from lpcam import corridor
@@ -478,8 +479,8 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
     title, (study,) = localisation.studies_of("real_voc_animals", localisation.DRY, yardsticks)
     assert (title, list(study.sources), study.seeds) == ("VOC animals", ["train", "aug"], (0, 1))
     ready = localisation.prepare(study, localisation.DRY)
-    assert {name for name in ready.methods if name in localisation.EVERY} == {"cam", "iscam", "pacam-no-bank"}
-    assert len(ready.methods) == 3 + 2 * (len(localisation.EVERY) - 3)
+    assert {name for name in ready.methods if name in localisation.EVERY} == {"cam", "iscam", *localisation.VARIANTS}
+    assert len(ready.methods) == 2 + 2 * 4 + len(localisation.VARIANTS)
     blocks = localisation.count(ready, "train", localisation.DRY)
     at_once = localisation.count_maps(
         study.train.open(), ready.forward, ready.methods, real_photos.Settings("", (), (), thresholds="0:1:.1")
@@ -491,6 +492,24 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
         monkeypatch.setattr(localisation, name, None)  # what was done is not done again
     again = localisation.count(localisation.prepare(study, localisation.DRY), "train", localisation.DRY)
     assert all(torch.equal(again[name].confusions(), scores.confusions()) for name, scores in blocks.items())
+
+
+def test_trained_scores_every_method_on_every_network_that_comes_out(tmp_path):
+    options = ["--dry-run", "--out", str(tmp_path), "--folder", str(tmp_path / "kept")]
+    trained.main(options)
+    found = json.loads((tmp_path / "trained_demo.json").read_text())["results"]
+    assert set(found["splits"]["val"]) == set(trained.TITLES)
+    for system, report in found["training"].items():
+        assert [len(run["loss"]) for run in report] == [2], system
+    assert found["training"]["sipe"][0]["steps"] == found["training"]["classifier"][0]["steps"] == 4
+    kept = tmp_path / "kept"
+    start, *others = (
+        torch.load(path, weights_only=True)
+        for path in (kept / "demo-0/classifier.pth", *(kept / f"{system}-0.pth" for system in found["training"]))
+    )
+    assert all(not torch.equal(start["fc.weight"], other["fc.weight"]) for other in others)
+    assert ["side1.weight" in other for other in others] == [False, True, False]
+    trained.main(options)  # goes on from what is there
 
 
 def test_localisation_means_over_runs():

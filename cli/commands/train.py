@@ -52,7 +52,7 @@ def sipe(as_json: bool, **options: Any) -> None:
 @whole_options
 @click.option("--metric", help="Of the positiveness: dot, cosine, euclidean or learned. [default: dot]")
 @click.option("--top", type=int, help="Context prototypes that count for an image. [default: 20]")
-@click.option("--tau", type=float, help="CAM threshold of an instance prototype. [default: .1]")
+@click.option("--tau", type=float, help="CAM threshold of an instance prototype. [default: .3]")
 @click.option("--bank-size", type=int, help="Instance prototypes of a class that are kept. [default: 1000]")
 @click.option("--k", type=int, help="Context prototypes of a class, at most. [default: 50]")
 @click.option("--warm-up", type=int, help="Epochs of classification alone. [default: 1]")

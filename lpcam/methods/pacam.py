@@ -15,8 +15,8 @@ The paper's code was not published. What the sources agree on: instance prototyp
 k-means makes into context prototypes, a dot product and a softmax over the top-K neighbours, a shift δ towards the
 dense context cluster, the weighted mean of cosine maps. Departs from the paper, or where it is silent is chosen here:
 
-- p is the mean over positions above τ, as the object side of LPCAM is; where none is above it, the feature at the
-  maximum of M_k.
+- p is the mean over the positions of the seed, those above τ = 0.3, the threshold of LPCAM's published seeds; where
+  none is above it, the feature at the maximum of M_k.
 - a dot product of raw features is in the hundreds, where a softmax knows one neighbour only; it is divided by √C, as
   attention does.
 - δ closes the whole gap between instance and neighbours, and moves a feature as far as M_k says it is the instance's.
@@ -63,7 +63,7 @@ class Awareness:
 
     metric: str = "dot"
     top: int = 20
-    tau: float = 0.1
+    tau: float = 0.3
     bank: bool = True
     alignment: bool = True
     positiveness: bool = True

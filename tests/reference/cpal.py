@@ -67,7 +67,7 @@ def pacam(
     *,
     metric: str = "dot",
     top: int = 20,
-    tau: float = 0.1,
+    tau: float = 0.3,
     bank: bool = True,
     alignment: bool = True,
     weighed: bool = True,
