@@ -72,6 +72,7 @@ def train(
         head = _kept_head(arch, weights, len(split.classes)) if system else None
         run = Run.of(split, val, trunk, recipe, seed, out, system and _with_head(system, head))
         start = Start(trunk, len(split.classes), seed, weights is not None, head, processes)
+        notices: tuple[str, ...] = ()
         learner = make(start).to(own_device).to(memory_format=torch.channels_last)
         if processes.agreed(lambda: _is_finished(run, overwrite)):
             history, first_step = processes.agreed(run.finished), run.steps
@@ -79,10 +80,11 @@ def train(
             loop = Loop(run, learner, workers, progress, processes)
             first_step = loop.restore()
             loop.steps_to_the_end()
-            history = loop.history
+            history, notices = loop.history, loop.notices
             processes.agreed(lambda: run.finish(learner.state(), history, learner.loss_names))
-        notices = [f"the class weights of {weights} are kept and go on learning"] if head is not None else []
-        return run.report(history, learner.loss_names, first_step, time.perf_counter() - started, *notices)
+        kept = (f"the class weights of {weights} are kept and go on learning",) if head is not None else ()
+        seconds = time.perf_counter() - started
+        return run.report(history, learner.loss_names, first_step, seconds, *kept, *notices)
 
 
 class Loop:
@@ -107,6 +109,11 @@ class Loop:
         self._validation = None if run.val is None else Validation(run.val, run.recipe, processes, workers, progress)
         self._saved = self._stepped = time.monotonic()
         self.history = History.empty(len(learner.loss_names))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know, one line each."""
+        return () if self._validation is None else tuple(self._validation.notices)
 
     def restore(self) -> int:
         """Take up the state of an interrupted training, if there is one; return the step to go on with."""
