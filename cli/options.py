@@ -257,7 +257,7 @@ def take_support(options: dict[str, Any]) -> Any:
     """
     from lpcam.support import SupportProfile
 
-    own = take(options, "bank", "k", "tau", "restarts", "iterations")
+    own = {**take(options, "k", "tau", "restarts", "iterations"), **given(bank=options.pop("bank_size"))}
     others = take(options, "profile", *_PROFILE_FIELDS)
     if others:
         name = next(iter(others)).replace("_", "-")

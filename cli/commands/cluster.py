@@ -30,7 +30,7 @@ from ..rendering import print_clusters, print_json, print_support
 @workspace_option
 @profile_options
 @click.option("--method", help="Whose prototypes: lpcam, or pacam (context prototypes, CPAL). [default: lpcam]")
-@click.option("--bank", type=int, help="With --method pacam: most images of a class in its bank. [default: 1000]")
+@click.option("--bank-size", type=int, help="With --method pacam: most images in a class's bank. [default: 1000]")
 @click.option("--kmeans", help="k-means engine: faiss, torch or auto. [default: auto]")
 @device_option
 @placement_options(divided=False)
@@ -67,8 +67,8 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
 def _prototypes(workspace: Workspace, options: dict[str, Any], progress: Any) -> Any:
     from lpcam import corridor
 
-    if options.pop("bank") is not None:
-        raise LpcamError("--bank needs --method pacam: add it, or leave the option out")
+    if options.pop("bank_size") is not None:
+        raise LpcamError("--bank-size needs --method pacam: add it, or leave the option out")
     return corridor.cluster(workspace, profile=take_profile(options), **_shared(options), progress=progress)
 
 

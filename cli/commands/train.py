@@ -31,7 +31,7 @@ def command() -> None:
     """
 
 
-@command.command("sipe")
+@command.command("sipe", short_help="Agree with image-specific prototypes (CVPR 2022).")
 @whole_options
 def sipe(as_json: bool, **options: Any) -> None:
     """Train a classifier whose CAMs agree with its image-specific prototypes (SIPE, CVPR 2022).
@@ -48,7 +48,7 @@ def sipe(as_json: bool, **options: Any) -> None:
     _run(train_sipe, as_json, options)
 
 
-@command.command("cpal")
+@command.command("cpal", short_help="Agree with context prototypes of all images (CVPR 2024).")
 @whole_options
 @click.option("--metric", help="Of the positiveness: dot, cosine, euclidean or learned. [default: dot]")
 @click.option("--top", type=int, help="Context prototypes that count for an image. [default: 20]")

@@ -68,6 +68,34 @@ def test_three_commands_from_photos_to_seeds_and_scores(extracted):
     assert str(extracted / "evaluation/lpcam.json") in result.stdout
 
 
+def test_image_specific_and_context_prototypes_from_photos_to_scores(extracted):
+    for arguments in (
+        ["cluster", "--k", 3],
+        ["cluster", "--method", "pacam", "--k", 2, "--bank-size", 5],
+        ["generate", "--method", "iscam,pacam", "--iscam-from", "lpcam", "--pacam-top", 2, "--no-alignment"],
+        ["evaluate", "--method", "pacam"],
+    ):
+        result = lpcam(*arguments, "-w", extracted)
+        assert result.exit_code == 0, result.stderr
+        if "pacam" in arguments and "cluster" in arguments:
+            assert "context prototypes" in result.stdout
+            assert f"next: lpcam generate -w {extracted} --method pacam" in result.stdout
+    made_by = [
+        json.loads((extracted / f"seeds/{method}/irn/.lpcam-seeds.json").read_text())["made_by"]["settings"]
+        for method in ("iscam", "pacam")
+    ]
+    assert made_by[0]["iscam_from"] == "lpcam"
+    assert (made_by[1]["top"], made_by[1]["alignment"], made_by[1]["bank"]) == (2, False, True)
+
+
+def test_run_makes_what_its_methods_need(sources, tmp_path):
+    result = lpcam("run", *sources, "--scales", 1, "--k", 3, "--method", "pacam,iscam", "-w", tmp_path / "w", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert [report["method"] for report in found["evaluate"]] == ["pacam", "iscam"]
+    assert all(counts["context_prototypes"] > 0 for counts in found["cluster-pacam"]["classes"].values())
+
+
 def test_each_stage_names_the_next_command(sources, tmp_path):
     result = lpcam("extract-features", *sources, "-w", tmp_path / "w")
     assert f"next: lpcam cluster -w {tmp_path / 'w'}" in result.stdout
@@ -238,6 +266,14 @@ def test_options_that_cannot_be_used(sources, tmp_path, option, value, what):
         (["cluster", "--kmeans", "fais"], "did you mean 'faiss'"),
         (["cluster", "--tau", "2"], "tau is 2"),
         (["cluster", "--k", "0"], "k is 0"),
+        (["cluster", "--method", "pacan"], "did you mean 'pacam'"),
+        (["cluster", "--bank-size", "5"], "--bank-size needs --method pacam"),
+        (["cluster", "--method", "pacam", "--context-low", ".1"], "--context-low does nothing with --method pacam"),
+        (["cluster", "--method", "pacam", "--k", "0"], "k is 0"),
+        (["generate", "--method", "pacam"], "run 'lpcam cluster --method pacam' first"),
+        (["generate", "--method", "pacam", "--pacam-metric", "dots"], "got 'dots'"),
+        (["generate", "--method", "iscam", "--iscam-from", "cams"], "did you mean 'cam'"),
+        (["generate", "--method", "iscam", "--iscam-background", "2"], "choose a value in 0..1"),
         (["generate", "--refiner", "irm"], "did you mean 'irn'"),
         (["generate", "--method", "lpcan"], "did you mean 'lpcam'"),
         (["generate", "--method", "cam", "--refiner", "sipe", "--crf"], "leave --crf out"),
