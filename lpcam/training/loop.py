@@ -72,19 +72,22 @@ def train(
         head = _kept_head(arch, weights, len(split.classes)) if system else None
         run = Run.of(split, val, trunk, recipe, seed, out, system and _with_head(system, head))
         start = Start(trunk, len(split.classes), seed, weights is not None, head, processes)
-        notices: tuple[str, ...] = ()
         learner = make(start).to(own_device).to(memory_format=torch.channels_last)
         if processes.agreed(lambda: _is_finished(run, overwrite)):
-            history, first_step = processes.agreed(run.finished), run.steps
+            history, first_step, notices = processes.agreed(run.finished), run.steps, list[str]()
         else:
-            loop = Loop(run, learner, workers, progress, processes)
-            first_step = loop.restore()
-            loop.steps_to_the_end()
-            history, notices = loop.history, loop.notices
+            history, first_step, notices = _to_the_end(Loop(run, learner, workers, progress, processes))
             processes.agreed(lambda: run.finish(learner.state(), history, learner.loss_names))
-        kept = (f"the class weights of {weights} are kept and go on learning",) if head is not None else ()
-        seconds = time.perf_counter() - started
-        return run.report(history, learner.loss_names, first_step, seconds, *kept, *notices)
+    if head is not None:
+        notices = [f"the class weights of {weights} are kept and go on learning", *notices]
+    return run.report(history, learner.loss_names, first_step, time.perf_counter() - started, *notices)
+
+
+def _to_the_end(loop: Loop) -> tuple[History, int, list[str]]:
+    """Go on with a training to its last step; return its history, the step that was the first now, and notices."""
+    first_step = loop.restore()
+    loop.steps_to_the_end()
+    return loop.history, first_step, loop.notices
 
 
 class Loop:
@@ -111,9 +114,9 @@ class Loop:
         self.history = History.empty(len(learner.loss_names))
 
     @property
-    def notices(self) -> tuple[str, ...]:
+    def notices(self) -> list[str]:
         """What a user should know, one line each."""
-        return () if self._validation is None else tuple(self._validation.notices)
+        return [] if self._validation is None else self._validation.notices
 
     def restore(self) -> int:
         """Take up the state of an interrupted training, if there is one; return the step to go on with."""
