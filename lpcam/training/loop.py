@@ -74,15 +74,20 @@ def train(
         start = Start(trunk, len(split.classes), seed, weights is not None, head, processes)
         learner = make(start).to(own_device).to(memory_format=torch.channels_last)
         if processes.agreed(lambda: _is_finished(run, overwrite)):
-            history, first_step = processes.agreed(run.finished), run.steps
+            history, first_step, notices = processes.agreed(run.finished), run.steps, list[str]()
         else:
-            loop = Loop(run, learner, workers, progress, processes)
-            first_step = loop.restore()
-            loop.steps_to_the_end()
-            history = loop.history
+            history, first_step, notices = _to_the_end(Loop(run, learner, workers, progress, processes))
             processes.agreed(lambda: run.finish(learner.state(), history, learner.loss_names))
-        notices = [f"the class weights of {weights} are kept and go on learning"] if head is not None else []
-        return run.report(history, learner.loss_names, first_step, time.perf_counter() - started, *notices)
+    if head is not None:
+        notices = [f"the class weights of {weights} are kept and go on learning", *notices]
+    return run.report(history, learner.loss_names, first_step, time.perf_counter() - started, *notices)
+
+
+def _to_the_end(loop: Loop) -> tuple[History, int, list[str]]:
+    """Go on with a training to its last step; return its history, the step that was the first now, and notices."""
+    first_step = loop.restore()
+    loop.steps_to_the_end()
+    return loop.history, first_step, loop.notices
 
 
 class Loop:
@@ -107,6 +112,11 @@ class Loop:
         self._validation = None if run.val is None else Validation(run.val, run.recipe, processes, workers, progress)
         self._saved = self._stepped = time.monotonic()
         self.history = History.empty(len(learner.loss_names))
+
+    @property
+    def notices(self) -> list[str]:
+        """What a user should know, one line each."""
+        return [] if self._validation is None else self._validation.notices
 
     def restore(self) -> int:
         """Take up the state of an interrupted training, if there is one; return the step to go on with."""

@@ -16,7 +16,7 @@ class Recipe:
         epochs: Passes over the photos.
         batch_size: Photos a step; the rest of an epoch that does not fill a batch is left out.
         lr: Learning rate of the first step; that of step t of T is lr · (1 − t/T)^power.
-        head_lr_factor: How much larger it is for the new head.
+        head_lr_factor: How much larger it is for what is new, such as the head.
         power: Of the polynomial.
         momentum: Of SGD.
         weight_decay: Of all parameters.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -38,7 +38,8 @@ class Validation:
         processes: That divide them.
         workers: Threads that read them ahead.
         progress: Told of every photo, stages ``validate`` and ``validate-seeds``.
-        scales: Of the views that seeds are made from; scale 1 alone is a fourth of the work.
+        scales: Of the views that seeds are made from; scale 1 alone is quick.
+        notices: Why seeds were not measured, filled in by `scores`.
     """
 
     split: DataSplit
@@ -47,6 +48,7 @@ class Validation:
     workers: int
     progress: Progress
     scales: tuple[float, ...] = (1.0,)
+    notices: list[str] = field(default_factory=list)
 
     @torch.no_grad()
     def scores(self, learner: Learner) -> tuple[float, float]:
@@ -76,16 +78,21 @@ class Validation:
 
     def _seed_miou(self, learner: Learner) -> float:
         photos = [photo for photo in self.split.photos if photo.mask is not None]
-        if not photos or len(self.split.classes) > _MOST_CLASSES:
+        if not photos or self.notices or len(self.split.classes) > _MOST_CLASSES:
             return math.nan
-        scores = self._counted(learner, self.processes.share.of(photos))
-        total, *others = self.processes.collected(scores)
-        for other in others:
-            total.merge(other)
+        counted = self.processes.collected(self._counted_or_why_not(learner, self.processes.share.of(photos)))
+        reasons = [part for part in counted if isinstance(part, str)]
+        if reasons:
+            self.notices.append(f"seeds of {self.split.split} are not measured: {reasons[0]}")
+            return math.nan
+        return _best([part for part in counted if isinstance(part, SeedScores)])
+
+    def _counted_or_why_not(self, learner: Learner, photos: Sequence[Photo]) -> SeedScores | str:
+        """Return the counts, or what is wrong with the masks: that is no reason to stop a training."""
         try:
-            return compute(total).best.miou
-        except LpcamError:  # no pixel is counted
-            return math.nan
+            return self._counted(learner, photos)
+        except LpcamError as error:
+            return str(error)
 
     def _counted(self, learner: Learner, photos: Sequence[Photo]) -> SeedScores:
         classifier = learner.classifier()
@@ -102,6 +109,17 @@ class Validation:
             scores.update(maps, read_mask(photo, len(self.split.classes)), photo.name)
             self.progress("validate-seeds", done, len(photos))
         return scores
+
+
+def _best(counted: Sequence[SeedScores]) -> float:
+    """Return the mIoU at the best threshold of counts that belong together; NaN where no pixel counts."""
+    total, *others = counted
+    for other in others:
+        total.merge(other)
+    try:
+        return compute(total).best.miou
+    except LpcamError:
+        return math.nan
 
 
 def on_device(images: NDArray[np.float32], learner: Learner) -> Tensor:

@@ -89,6 +89,15 @@ def test_seed_miou_is_what_the_corridor_finds_for_the_same_classifier(data, chec
     assert "NaN" not in json.dumps(value)
 
 
+def test_masks_of_other_classes_stop_no_training(data, checkpoint, tmp_path):
+    Image.fromarray(np.full((48, 64), 9, np.uint8)).save(data.root / "SegmentationClass/2007_000000.png")
+    report = train(data, checkpoint, tmp_path / "net.pth", val_split="train")
+    assert report.miou == (None, None)
+    assert None not in report.map
+    (notice,) = (line for line in report.notices if "seeds" in line)
+    assert "2007_000000" in notice
+
+
 def test_parts_of_the_processes_are_the_batch(data, checkpoint, tmp_path):
     recipe = replace(QUICK, batch_size=4)
     run = Run.of(data.open(), None, load_trunk("demo", checkpoint), recipe, 0, tmp_path / "x.pth")
