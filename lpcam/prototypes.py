@@ -6,7 +6,6 @@ classifier's own weights vouch for. The prototype file is one safetensors file w
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -15,17 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from lpcam.errors import LpcamError
-from lpcam.files import write_atomically
 from lpcam.kmeans import Clusters, VectorSource, kmeans
 from lpcam.methods.lpcam import fold
 from lpcam.profiles import Profile
+from lpcam.tensorfile import FileKind, identity
 
 SCHEMA = 1
+FILE = FileKind("lpcam", "prototype file", "lpcam cluster")
 OBJECT, REST = "object", "rest"
 _FIRST_FILTER = "softmax"
 
@@ -264,10 +261,7 @@ class Prototypes:
     @property
     def sha256(self) -> str:
         """Identity of the prototypes: over all tensors and the provenance."""
-        digest = hashlib.sha256(_describe(self).encode())
-        for name, tensor in sorted(_pack(self.centres).items()):
-            digest.update(name.encode() + tensor.numpy().tobytes())
-        return digest.hexdigest()
+        return identity(_pack(self.centres), _describe(self))
 
     def folded(self, *, context: bool = True) -> Tensor:
         """Return v_n of every class (see `lpcam.methods.lpcam.fold`): float32 [K, C].
@@ -279,8 +273,7 @@ class Prototypes:
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file, atomically."""
-        metadata = {"lpcam": _describe(self)}
-        write_atomically(Path(path), lambda partial: save_file(_pack(self.centres), partial, metadata))
+        FILE.save(path, _pack(self.centres), _describe(self))
 
     @classmethod
     def load(cls, path: Path | str) -> Prototypes:
@@ -289,19 +282,7 @@ class Prototypes:
         Raises:
             LpcamError: the file is missing, damaged or of another kind.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise LpcamError(f"{path} does not exist: run 'lpcam cluster' first")
-        try:
-            with safe_open(path, framework="pt") as file:
-                description = json.loads((file.metadata() or {})["lpcam"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _unpack(tensors, description)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise LpcamError(
-                f"{path} is not a whole lpcam prototype file ({_first_line(error)}): "
-                "run 'lpcam cluster --overwrite' to make it again"
-            ) from error
+        return FILE.load(path, _unpack)
 
 
 def _by_softmax(objects: Tensor, rest: Tensor, weights: Tensor, label: int, profile: Profile) -> tuple[Tensor, Tensor]:
@@ -395,7 +376,3 @@ def _describe(prototypes: Prototypes) -> str:
     if provenance["profile"]["filter"] == _FIRST_FILTER:
         del provenance["profile"]["filter"]  # as in files from before there was a choice, so that they stay the same
     return json.dumps({"schema": SCHEMA, **provenance}, sort_keys=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

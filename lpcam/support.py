@@ -7,24 +7,22 @@ of its cosine k-means are the class's context prototypes. The support file is on
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lpcam.errors import LpcamError
-from lpcam.files import write_atomically
 from lpcam.kmeans import kmeans
 from lpcam.methods.pacam import instance_prototypes
 from lpcam.prototypes import MadeFrom, derived_seed
+from lpcam.tensorfile import FileKind, identity
 
 SCHEMA = 1
+FILE = FileKind("lpcam-support", "support file", "lpcam cluster --method pacam")
 _DRAW, _START = 3, 4  # purposes of derived seeds; 0 to 2 are LPCAM's
 
 
@@ -142,15 +140,11 @@ class Support:
     @property
     def sha256(self) -> str:
         """Identity: over all tensors and the provenance."""
-        digest = hashlib.sha256(_describe(self.provenance).encode())
-        for name, tensor in sorted(_pack(self.context).items()):
-            digest.update(name.encode() + tensor.numpy().tobytes())
-        return digest.hexdigest()
+        return identity(_pack(self.context), _describe(self.provenance))
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file, atomically."""
-        metadata = {"lpcam-support": _describe(self.provenance)}
-        write_atomically(Path(path), lambda partial: save_file(_pack(self.context), partial, metadata))
+        FILE.save(path, _pack(self.context), _describe(self.provenance))
 
     @classmethod
     def load(cls, path: Path | str) -> Support:
@@ -159,19 +153,7 @@ class Support:
         Raises:
             LpcamError: the file is missing, damaged or of another kind.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise LpcamError(f"{path} does not exist: run 'lpcam cluster --method pacam' first")
-        try:
-            with safe_open(path, framework="pt") as file:
-                description = json.loads((file.metadata() or {})["lpcam-support"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(*_unpack(tensors, description))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise LpcamError(
-                f"{path} is not a whole lpcam support file ({type(error).__name__}): "
-                "run 'lpcam cluster --method pacam --overwrite' to make it again"
-            ) from error
+        return cls(*FILE.load(path, _unpack))
 
 
 def _describe(provenance: SupportProvenance) -> str:

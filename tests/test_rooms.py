@@ -15,6 +15,7 @@ ORDER = (  # a room imports only from rooms further left
     "records",
     "files",
     "pickles",
+    "tensorfile",
     "profiles",
     "datasets",
     "backbones",

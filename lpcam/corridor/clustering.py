@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -85,11 +85,7 @@ def cluster(
     Raises:
         LpcamError: there are no features, an option cannot be used, or the workspace holds other prototypes.
     """
-    if kmeans not in ENGINES:
-        raise unknown("k-means engine", kmeans, ENGINES)
-    placement.refuse_shard(
-        "lpcam cluster", "run it once, when all features are there; --processes or --engine ray divide the classes"
-    )
+    refuse(kmeans, placement)
     started = time.perf_counter()
     store = features or FeatureStore(workspace.features)
     if workspace.prototypes.exists() and not overwrite:
@@ -98,20 +94,42 @@ def cluster(
         settled = settled_profile(store, len(store.description.classes), profile, seed)
         provenance = provenance_of(store.description, settled, seed)
         job = ClusterJob(workspace.features.resolve(), settled, seed, kmeans)
-        labels = range(len(provenance.classes))
-        centres = map_shards(
-            job,
-            labels,
-            [1] * len(labels),
-            placement,
-            device=device,
-            here=job.of(store, resolve_device(device)),
-            stage="cluster",
-            progress=progress,
-        )
-        prototypes = Prototypes(tuple(centres), provenance)
+        prototypes = Prototypes(by_class(job, store, placement, device, progress), provenance)
         prototypes.save(workspace.prototypes)
     return report_of(prototypes, time.perf_counter() - started, profile)
+
+
+def refuse(kmeans: str, placement: Placement) -> None:
+    """Refuse a k-means engine that is unknown, and a share of the classes.
+
+    Raises:
+        LpcamError: so it is.
+    """
+    if kmeans not in ENGINES:
+        raise unknown("k-means engine", kmeans, ENGINES)
+    placement.refuse_shard(
+        "lpcam cluster", "run it once, when all features are there; --processes or --engine ray divide the classes"
+    )
+
+
+class ClassJob(Protocol):
+    """What another process needs to know to do classes."""
+
+    def open(self, device: str) -> Runner:
+        """Open the store and return the function that does a class."""
+
+    def of(self, store: Described, device: str) -> Runner:
+        """Return the function that does a class from a store that is open."""
+
+
+def by_class(job: ClassJob, store: Described, placement: Placement, device: str, progress: Progress) -> tuple[Any, ...]:
+    """Return what a job makes of every class, done here or by the processes of a placement."""
+    labels = range(len(store.description.classes))
+    here = job.of(store, resolve_device(device))
+    counts = [1] * len(labels)
+    return tuple(
+        map_shards(job, labels, counts, placement, device=device, here=here, stage="cluster", progress=progress)
+    )
 
 
 def report_of(prototypes: Prototypes, seconds: float, asked: Profile) -> ClusterReport:

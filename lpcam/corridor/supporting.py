@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpcam.corridor.clustering import made_from
-from lpcam.engines import Placement, Runner, Tick, map_shards
-from lpcam.errors import LpcamError, unknown
+from lpcam.corridor.clustering import by_class, made_from, refuse
+from lpcam.engines import Placement, Runner, Tick
+from lpcam.errors import LpcamError
 from lpcam.forward import resolve_device
-from lpcam.kmeans import ENGINES
 from lpcam.records import Progress, silent
 from lpcam.store import Described, FeatureStore
 from lpcam.support import (
@@ -74,11 +73,7 @@ def cluster_support(
     Raises:
         LpcamError: there are no features, an option cannot be used, or the workspace holds another support.
     """
-    if kmeans not in ENGINES:
-        raise unknown("k-means engine", kmeans, ENGINES)
-    placement.refuse_shard(
-        "lpcam cluster", "run it once, when all features are there; --processes or --engine ray divide the classes"
-    )
+    refuse(kmeans, placement)
     started = time.perf_counter()
     store = FeatureStore(workspace.features)
     provenance = SupportProvenance(**made_from(store.description, seed), profile=profile)
@@ -86,18 +81,7 @@ def cluster_support(
         support = _same_support(workspace.support, provenance)
     else:
         job = SupportJob(workspace.features.resolve(), profile, seed, kmeans)
-        labels = range(len(provenance.classes))
-        context = map_shards(
-            job,
-            labels,
-            [1] * len(labels),
-            placement,
-            device=device,
-            here=job.of(store, resolve_device(device)),
-            stage="cluster",
-            progress=progress,
-        )
-        support = Support(tuple(context), provenance)
+        support = Support(by_class(job, store, placement, device, progress), provenance)
         support.save(workspace.support)
     return _report(support, time.perf_counter() - started)
 
