@@ -31,7 +31,7 @@ from benchmarks.generate_speed import difference
 from benchmarks.photos import VOC_SIZE, write_classifier, write_photos, write_prototypes
 from benchmarks.record import Check, Findings, conclude, environment, measure, parser
 from lpcam.backbones.classifier import Classifier
-from lpcam.corridor import extract_features, generate
+from lpcam.corridor import MethodSettings, cluster_support, extract_features, generate
 from lpcam.errors import LpcamError
 from lpcam.forward import Forward, Loaded
 from lpcam.kmeans import kmeans
@@ -224,6 +224,7 @@ class _Rates:
             "extract-features": {"images_per_second": extracted.images / extracted.seconds},
             "backbone alone": alone,
             "generate": generated,
+            "methods": self._methods(),
             "one at a time": self._one_at_a_time(prototypes),
         }
 
@@ -249,13 +250,23 @@ class _Rates:
         timing = measure(every_scale, repeats=self.settings.repeats, warmup=3, device=self.settings.device)
         return {"images_per_second": batch_size / timing.median}
 
-    def _generate(self, precision: str, batch_size: int) -> dict[str, float]:
+    def _methods(self) -> dict[str, dict[str, float]]:
+        """Return the rates of generate under every method, in the last precision, at the largest batch."""
+        precision, size = self.settings.precisions[-1], max(self.settings.batch_sizes)
+        cluster_support(self.workspace, device=self.settings.device, overwrite=True)
+        asked: dict[str, dict[str, Any]] = {name: {"methods": (name,)} for name in ("cam", "lpcam", "iscam", "pacam")}
+        from_lpcam = {"methods": ("iscam",), "settings": MethodSettings(iscam_from="lpcam")}
+        return {
+            name: self._generate(precision, size, **choice)
+            for name, choice in {**asked, "iscam from lpcam": from_lpcam}.items()
+        }
+
+    def _generate(self, precision: str, batch_size: int, **choice: Any) -> dict[str, float]:
         settings = self.settings
         execution = Execution(settings.device, workers=settings.workers, batch_size=batch_size, precision=precision)
+        out = self.root / "methods" if choice else self._seeds(precision, batch_size)
         for _ in range(2):  # the first warms up
-            report = generate(
-                self.workspace, out=self._seeds(precision, batch_size), execution=execution, overwrite=True
-            )
+            report = generate(self.workspace, out=out, execution=execution, overwrite=True, **choice)
         return {
             "images_per_second": report.images / report.seconds,
             "backbone_images_per_second": report.images / report.backbone_seconds,
