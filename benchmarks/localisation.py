@@ -44,6 +44,7 @@ from lpcam.files import write_atomically, write_json
 from lpcam.forward import Forward, Loaded
 from lpcam.methods import Method
 from lpcam.methods.iscam import (
+    LEVELS,
     IsCam,
     general_maps,
     hierarchy,
@@ -99,13 +100,20 @@ def _pacam(title: str, **choices: Any) -> Row:
 
 
 VARIANTS = {
+    "iscam-last-level": Row("IS-CAM, last level", "iscam", MethodSettings(iscam_levels=1), clusters=False),
+    "iscam-from-lpcam-last-level": Row(
+        "IS-CAM from LPCAM, last level", "iscam", MethodSettings(iscam_from="lpcam", iscam_levels=1)
+    ),
+    "iscam-labels-only": Row(
+        "IS-CAM, own labels only", "iscam", MethodSettings(iscam_labels_only=True), clusters=False
+    ),
     "pacam-no-bank": _pacam("no bank", bank=False),
     "pacam-no-alignment": _pacam("no alignment", alignment=False),
     "pacam-no-positiveness": _pacam("no positiveness", positiveness=False),
     "pacam-cosine": _pacam("cosine", metric="cosine"),
     "pacam-euclidean": _pacam("Euclidean", metric="euclidean"),
 }
-"""CPAL's ablations and metrics."""
+"""CPAL's ablations and metrics, and IS-CAM by its options."""
 EVERY = {**ROWS, **VARIANTS}
 
 
@@ -364,7 +372,11 @@ class Member:
 
 def together(methods: Mapping[str, Method]) -> dict[str, Method]:
     """Return the methods with all IS-CAMs as members of one `Together`."""
-    members = {name: method for name, method in methods.items() if isinstance(method, IsCam)}
+    members = {
+        name: method
+        for name, method in methods.items()
+        if isinstance(method, IsCam) and method.levels == LEVELS and not method.labels_only
+    }
     shared = Together(tuple(members.values()))
     return {**methods, **{name: Member(shared, index) for index, name in enumerate(members)}}
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmarks.localisation import VARIANTS
 from benchmarks.record import RESULTS, ROOT
 
 README = ROOT / "README.md"
@@ -71,18 +72,18 @@ def localisation() -> str:
                 [place, found["title"], *(_spread(found, measure) for measure in ("miou", "precision", "recall"))]
                 for place, methods in _splits(results)
                 for key, found in methods.items()
-                if not key.startswith("pacam-")
+                if key not in VARIANTS
             ],
         )
     )
 
 
-def pacam_variants() -> str:
-    """Return the table of PACAM's ablations and metrics: a row a variant, a column a set and split."""
+def localisation_variants() -> str:
+    """Return the table of PACAM's ablations and metrics and IS-CAM's options: a row each, a column a set and split."""
 
     def table(results: Mapping[str, Any]) -> str:
         columns = _splits(results)
-        keys = [key for key in columns[0][1] if key.startswith("pacam")]
+        keys = [key for key in columns[0][1] if key.startswith(("pacam", "iscam"))]
         rows = [
             [columns[0][1][key]["title"], *(_spread(methods[key], "miou") for _, methods in columns)] for key in keys
         ]
@@ -265,7 +266,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "real-photos": real_photos,
     "second-backbone": second_backbone,
     "localisation": localisation,
-    "pacam-variants": pacam_variants,
+    "localisation-variants": localisation_variants,
     "localisation-cost": localisation_cost,
     "trained": trained,
     "checks": checks,

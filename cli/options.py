@@ -93,6 +93,7 @@ method_options = stacked(
         default=None,
         help="Let no class compete for IS-CAM's seeds that is not in the photo.",
     ),
+    click.option("--iscam-levels", type=int, help="Last levels of the network that IS-CAM compares. [default: 4]"),
     click.option("--pacam-metric", help="Of PACAM's positiveness: dot, cosine, euclidean or learned. [default: dot]"),
     click.option("--pacam-top", type=int, help="Context prototypes that count in a photo. [default: 20]"),
     click.option("--no-bank", "bank", flag_value=False, default=None, help="PACAM without context prototypes."),
@@ -230,7 +231,7 @@ def take_settings(options: dict[str, Any]) -> Any:
     from lpcam.corridor import MethodSettings
     from lpcam.methods.pacam import Awareness
 
-    own = take(options, "iscam_from", "iscam_background", "iscam_labels_only")
+    own = take(options, "iscam_from", "iscam_background", "iscam_labels_only", "iscam_levels")
     weighing = take(options, "bank", "alignment", "positiveness")
     renamed = {"metric": options.pop("pacam_metric", None), "top": options.pop("pacam_top", None)}
     try:

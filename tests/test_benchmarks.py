@@ -560,7 +560,7 @@ def test_localisation_tables_show_what_was_found(monkeypatch, tmp_path):
     place = "| demo data set, val (7) |"
     assert f"{place} IS-CAM from LPCAM | 50.0 ± 1.0 | 50.0 ± 1.0 | 50.0 ± 1.0 |" in tables.localisation()
     assert len(tables.localisation().splitlines()) == 2 + len(localisation.ROWS)
-    assert len(tables.pacam_variants().splitlines()) == 2 + 1 + len(localisation.VARIANTS)
+    assert len(tables.localisation_variants().splitlines()) == 2 + 3 + len(localisation.VARIANTS)
     assert "| IS-CAM | 250.0 | 2.00 | 0.25 | 2.00 |" in tables.localisation_cost()
 
 

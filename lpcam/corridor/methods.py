@@ -12,7 +12,7 @@ from lpcam.backbones.classifier import Classifier
 from lpcam.errors import LpcamError, unknown
 from lpcam.methods import Method
 from lpcam.methods.cam import Cam
-from lpcam.methods.iscam import BACKGROUND_WEIGHT, IsCam
+from lpcam.methods.iscam import BACKGROUND_WEIGHT, LEVELS, IsCam
 from lpcam.methods.lpcam import Lpcam
 from lpcam.methods.pacam import Awareness, Pacam
 from lpcam.prototypes import MadeFrom, Prototypes
@@ -31,6 +31,7 @@ class MethodSettings:
         iscam_from: Method of the general maps that IS-CAM starts from, one of `GENERALS`.
         iscam_background: Weight of the background's structure similarity, as published ½.
         iscam_labels_only: See `lpcam.methods.iscam.IsCam`.
+        iscam_levels: Levels of the network that IS-CAM compares, the last ones, as published 4.
         pacam: How PACAM weighs the context.
 
     Raises:
@@ -40,6 +41,7 @@ class MethodSettings:
     iscam_from: str = GENERALS[0]
     iscam_background: float = BACKGROUND_WEIGHT
     iscam_labels_only: bool = False
+    iscam_levels: int = LEVELS
     pacam: Awareness = field(default_factory=Awareness)
 
     def __post_init__(self) -> None:
@@ -47,6 +49,8 @@ class MethodSettings:
             raise unknown("method for --iscam-from", self.iscam_from, GENERALS)
         if not 0 <= self.iscam_background <= 1:
             raise LpcamError(f"iscam-background is {self.iscam_background}: choose a value in 0..1")
+        if not 1 <= self.iscam_levels <= LEVELS:
+            raise LpcamError(f"iscam-levels is {self.iscam_levels}: choose 1 to {LEVELS}")
 
     def of(self, method: str) -> dict[str, Any]:
         """Return what of this matters to a method, by name, JSON values only."""
@@ -152,6 +156,7 @@ def _iscam(means: Means) -> IsCam:
         tuple(side.to(device) for side in means.net.extras.sides),
         settings.iscam_background,
         settings.iscam_labels_only,
+        settings.iscam_levels,
     )
 
 

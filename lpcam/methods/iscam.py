@@ -26,6 +26,8 @@ from lpcam.views import CAM_EPSILON, mirror_added
 
 BACKGROUND_WEIGHT = 0.5
 """Of C_0, as published."""
+LEVELS = 4
+"""Of the hierarchical features, as published."""
 BLOCK = 1024
 """Positions whose similarity to all others is in memory at once."""
 _LEVEL_EPSILON = 1e-5
@@ -170,6 +172,8 @@ class IsCam:
         background_weight: Factor of C_0.
         labels_only: Whether the maps of classes absent from the image are left out before the argmax. As published
             they are not, and positions that they win belong to no seed.
+        levels: How many levels F is made of, the last ones; as published all four. The first levels of a small network
+            know little more than colours.
         block: See `structure_similarity`.
     """
 
@@ -177,6 +181,7 @@ class IsCam:
     sides: tuple[Tensor, ...] = ()
     background_weight: float = BACKGROUND_WEIGHT
     labels_only: bool = False
+    levels: int = LEVELS
     block: int = BLOCK
     epsilon = CAM_EPSILON
     reads_levels = True
@@ -195,7 +200,7 @@ class IsCam:
         """
         if not labels:
             return seen.last.new_zeros(0, *seen.last.shape[2:])
-        hierarchical = mirror_added(hierarchy(seen.levels, self.sides))[None]
+        hierarchical = mirror_added(hierarchy(seen.levels[-self.levels :], self.sides[-self.levels :]))[None]
         general = _peak_one(self.general.activation(mirror_added(seen.last)))[None]
         present = torch.zeros(general.shape[:2], dtype=torch.bool, device=general.device)
         present[0, list(labels)] = True

@@ -93,7 +93,12 @@ def test_settings_change_seeds_and_are_not_mixed(workspace):
     generated(workspace, "iscam", iscam_background=0.25)
     made = made_by(workspace, "iscam")
     assert made["prototypes"] is None
-    assert made["settings"] == {"iscam_from": "cam", "iscam_background": 0.25, "iscam_labels_only": False}
+    assert made["settings"] == {
+        "iscam_from": "cam",
+        "iscam_background": 0.25,
+        "iscam_labels_only": False,
+        "iscam_levels": 4,
+    }
     with pytest.raises(LpcamError, match="add --overwrite to replace them"):
         corridor.generate(workspace, methods=["iscam"])
     generated(workspace, "iscam", iscam_from="lpcam")
@@ -115,7 +120,11 @@ def test_the_learned_metric_is_refused_without_its_matrix(workspace):
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"iscam_from": "grad"}, "iscam-from"), ({"iscam_background": 2.0}, "iscam-background is 2.0: choose")],
+    [
+        ({"iscam_from": "grad"}, "iscam-from"),
+        ({"iscam_background": 2.0}, "iscam-background is 2.0: choose"),
+        ({"iscam_levels": 0}, "iscam-levels is 0"),
+    ],
 )
 def test_settings_out_of_range_say_so(wrong, says):
     with pytest.raises(LpcamError, match=says):

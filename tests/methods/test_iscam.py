@@ -445,3 +445,16 @@ def test_golden_training(golden):
     close(image_prototypes(first[2], seeds) * seeds.mean(dim=(2, 3))[:, :, None], golden["train_prototypes"])
     close(specific, golden["train_iscam"])
     close(consistency(general, specific), golden["gsc"])
+
+
+@pytest.mark.parametrize("sides", [(), (torch.rand(2, 3) - 0.5, torch.rand(4, 6) - 0.5)], ids=["untrained", "trained"])
+def test_levels_are_left_out_from_the_first_with_their_sides(sides):
+    random = torch.Generator().manual_seed(2)
+    last, fine = torch.rand(2, 6, 5, 4, generator=random), torch.rand(2, 3, 9, 8, generator=random)
+    general, labels = Cam(torch.randn(4, 6, generator=random)), (0, 2)
+    seen = ViewFeatures(last, (fine, last))
+    alone = IsCam(general, sides[-1:]).view_maps(ViewFeatures(last, (last,)), labels)
+    assert torch.equal(IsCam(general, sides, levels=1).view_maps(seen, labels), alone)
+    both = IsCam(general, sides).view_maps(seen, labels)
+    assert torch.equal(IsCam(general, sides, levels=2).view_maps(seen, labels), both)
+    assert not torch.allclose(alone, both)
