@@ -41,6 +41,14 @@ def test_two_kinds_of_instances_become_two_contexts():
     assert found.counts() == {"instances": 4, "context_prototypes": 2}  # zero has no direction
 
 
+def test_classes_start_apart_and_a_class_starts_the_same_again():
+    bank = torch.rand(60, 4, generator=torch.Generator().manual_seed(1))
+    profile = SupportProfile(k=7, iterations=1)
+    first, again, other = (build_context(bank, label, profile, seed=3).vectors for label in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.allclose(first, other)
+
+
 def test_a_bank_never_exceeds_its_bound_and_is_the_same_for_the_same_seed():
     profile = SupportProfile(bank=10)
     drawn = chosen_for_bank(1000, 3, profile, seed=5)

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from lpcam import corridor
+from lpcam.backbones.extras import Extras
 from lpcam.corridor import MethodSettings
+from lpcam.corridor.basis import read_basis
+from lpcam.corridor.methods import Means, make_method
 from lpcam.corridor.supporting import bank_of
 from lpcam.errors import LpcamError
 from lpcam.methods.pacam import Awareness
@@ -116,6 +119,23 @@ def test_the_learned_metric_is_refused_without_its_matrix(workspace):
     corridor.cluster_support(workspace)
     with pytest.raises(LpcamError, match="has no learned positiveness: train it with 'lpcam train cpal"):
         generated(workspace, "pacam", pacam=Awareness(metric="learned"))
+
+
+def test_what_a_training_added_reaches_the_methods(workspace, data, classifier):
+    corridor.cluster_support(workspace)
+    basis = read_basis(workspace)
+    net = classifier.load(len(basis.classes), "cpu")
+    net.extras = Extras((torch.ones(2, net.channels),), torch.ones(3, net.channels))
+    learned = MethodSettings(pacam=Awareness(metric="learned"))
+    means = Means.of(workspace, net, basis.features, learned)
+    assert torch.equal(make_method("iscam", means).sides[0], net.extras.sides[0])
+    assert torch.equal(make_method("pacam", means).projection, net.extras.positiveness)
+
+
+def test_pacam_is_refused_where_no_features_are_kept(tmp_path, data, classifier):
+    with pytest.raises(LpcamError, match="--no-dump keeps no features for pacam: leave one of the two out"):
+        corridor.run(Workspace(tmp_path / "w"), data, classifier, methods=("pacam",), dump=False)
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize(
