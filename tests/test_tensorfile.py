@@ -28,6 +28,7 @@ def test_what_is_saved_comes_back(tmp_path):
 def test_every_byte_and_name_is_part_of_the_identity(change):
     assert identity(TENSORS, "{}") == identity(dict(reversed(TENSORS.items())), "{}")
     assert identity({**TENSORS, **change}, "{}") != identity(TENSORS, "{}") != identity(TENSORS, "{ }")
+    assert identity({"a": TENSORS["a"], "c": TENSORS["b"]}, "{}") != identity(TENSORS, "{}")
 
 
 def test_what_is_missing_damaged_or_another_kind_says_which_command_makes_it(tmp_path):

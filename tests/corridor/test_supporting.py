@@ -132,6 +132,22 @@ def test_what_a_training_added_reaches_the_methods(workspace, data, classifier):
     assert torch.equal(make_method("pacam", means).projection, net.extras.positiveness)
 
 
+def test_settings_reach_the_methods(workspace, classifier):
+    basis = read_basis(workspace)
+    net = classifier.load(len(basis.classes), "cpu")
+    settings = MethodSettings(iscam_background=0.25, iscam_labels_only=True, iscam_levels=2)
+    found = make_method("iscam", Means.of(workspace, net, basis.features, settings))
+    assert (found.background_weight, found.labels_only, found.levels) == (0.25, True, 2)
+
+
+def test_a_run_clusters_the_context_as_often_as_the_prototypes(tmp_path, data, classifier):
+    workspace = Workspace(tmp_path / "w")
+    profile = get_profile("voc", k=3, iterations=20, restarts=2)
+    corridor.run(workspace, data, classifier, methods=("pacam",), scales=(1.0,), profile=profile)
+    made = Support.load(workspace.support).provenance.profile
+    assert (made.restarts, made.iterations, made.k) == (2, 20, 50)
+
+
 def test_pacam_is_refused_where_no_features_are_kept(tmp_path, data, classifier):
     with pytest.raises(LpcamError, match="--no-dump keeps no features for pacam: leave one of the two out"):
         corridor.run(Workspace(tmp_path / "w"), data, classifier, methods=("pacam",), dump=False)
