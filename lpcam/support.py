@@ -23,7 +23,7 @@ from lpcam.tensorfile import FileKind, identity
 
 SCHEMA = 1
 FILE = FileKind("lpcam-support", "support file", "lpcam cluster --method pacam")
-_DRAW, _START = 3, 4  # purposes of derived seeds; 0 to 2 are LPCAM's
+_START = 4  # purpose of a derived seed; 0 to 2 are LPCAM's
 
 
 @dataclass(frozen=True)
@@ -111,18 +111,6 @@ def build_context(
 def instance_of(features: Tensor, cam: Tensor, tau: float) -> Tensor:
     """Return the instance prototype of rows of features: [h·w, C] and the CAM [h·w] → float32 [C]."""
     return instance_prototypes(features.float().T[:, None], cam[None, None], tau)[0]
-
-
-def chosen_for_bank(count: int, label: int, profile: SupportProfile, seed: int) -> list[int]:
-    """Choose which of a class's images the bank holds: all, or as many as it takes, drawn without replacement.
-
-    >>> len(chosen_for_bank(5, 0, SupportProfile(bank=3), seed=0)), chosen_for_bank(2, 0, SupportProfile(), seed=0)
-    (3, [0, 1])
-    """
-    if count <= profile.bank:
-        return list(range(count))
-    generator = torch.Generator().manual_seed(derived_seed(seed, label, _DRAW))
-    return sorted(torch.randperm(count, generator=generator)[: profile.bank].tolist())
 
 
 @dataclass(frozen=True)

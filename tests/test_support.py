@@ -15,7 +15,6 @@ from lpcam.support import (
     SupportProfile,
     SupportProvenance,
     build_context,
-    chosen_for_bank,
     instance_of,
 )
 
@@ -47,14 +46,6 @@ def test_classes_start_apart_and_a_class_starts_the_same_again():
     first, again, other = (build_context(bank, label, profile, seed=3).vectors for label in (0, 0, 1))
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.allclose(first, other)
-
-
-def test_a_bank_never_exceeds_its_bound_and_is_the_same_for_the_same_seed():
-    profile = SupportProfile(bank=10)
-    drawn = chosen_for_bank(1000, 3, profile, seed=5)
-    assert len(set(drawn)) == 10
-    assert drawn == chosen_for_bank(1000, 3, profile, seed=5)
-    assert drawn != chosen_for_bank(1000, 4, profile, seed=5)
 
 
 def test_a_file_comes_back_as_it_was(tmp_path):

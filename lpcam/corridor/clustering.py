@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from lpcam.records import Progress, silent
 from lpcam.store import Described, Description, Features, FeatureStore, Kind
 from lpcam.workspace import Workspace
 
+Hyper = TypeVar("Hyper")
 _NONE = torch.zeros(0)
 _DRAW = 2  # purpose of a derived seed; 0 and 1 are the k-means of the two sides
 
@@ -112,17 +114,38 @@ def refuse(kmeans: str, placement: Placement) -> None:
     )
 
 
-class ClassJob(Protocol):
-    """What another process needs to know to do classes."""
+@dataclass(frozen=True)
+class ClassJob(ABC, Generic[Hyper]):
+    """What another process needs to know to do classes.
+
+    Attributes:
+        features: Folder of the store.
+        profile: Hyper-parameters.
+        seed: Of the data set; each class derives its own.
+        kmeans: Engine of the k-means.
+    """
+
+    features: Path
+    profile: Hyper
+    seed: int
+    kmeans: str
 
     def open(self, device: str) -> Runner:
         """Open the store and return the function that does a class."""
+        return self.of(FeatureStore(self.features), resolve_device(device))
 
+    @abstractmethod
     def of(self, store: Described, device: str) -> Runner:
         """Return the function that does a class from a store that is open."""
 
+    def place(self, device: str) -> str:
+        """Return where the vectors of a class lie: FAISS has them on the CPU."""
+        return "cpu" if self.kmeans == "faiss" else device
 
-def by_class(job: ClassJob, store: Described, placement: Placement, device: str, progress: Progress) -> tuple[Any, ...]:
+
+def by_class(
+    job: ClassJob[Any], store: Described, placement: Placement, device: str, progress: Progress
+) -> tuple[Any, ...]:
     """Return what a job makes of every class, done here or by the processes of a placement."""
     labels = range(len(store.description.classes))
     here = job.of(store, resolve_device(device))
@@ -140,29 +163,12 @@ def report_of(prototypes: Prototypes, seconds: float, asked: Profile) -> Cluster
     return ClusterReport(counts, seconds, notices, made.profile.filter)
 
 
-@dataclass(frozen=True)
-class ClusterJob:
-    """What another process needs to know to cluster classes.
-
-    Attributes:
-        features: Folder of the store.
-        profile: Hyper-parameters.
-        seed: Of the data set; each class derives its own.
-        kmeans: Engine of the k-means.
-    """
-
-    features: Path
-    profile: Profile
-    seed: int
-    kmeans: str
-
-    def open(self, device: str) -> Runner:
-        """Open the store and return the function that builds the centres of a class."""
-        return self.of(FeatureStore(self.features), resolve_device(device))
+class ClusterJob(ClassJob[Profile]):
+    """Builds the centres of classes."""
 
     def of(self, store: Described, device: str) -> Runner:
         """Return the function that builds the centres of a class from a store that is open."""
-        gather = gatherer(store, self.profile, self.seed, "cpu" if self.kmeans == "faiss" else device)
+        gather = gatherer(store, self.profile, self.seed, self.place(device))
         weights = store.class_weights()
 
         def build(label: int, tick: Tick) -> Centres:
@@ -203,11 +209,16 @@ def same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
     if asked.filter == "auto":
         provenance = replace(provenance, profile=replace(asked, filter=made))
     if prototypes.provenance != provenance:
-        raise LpcamError(
-            f"{path} was made with other features, hyper-parameters or seed: "
-            "add --overwrite to replace it, or choose another --workspace"
-        )
+        raise made_otherwise(path)
     return prototypes
+
+
+def made_otherwise(path: Path) -> LpcamError:
+    """Return what is to be said of a file that another run made."""
+    return LpcamError(
+        f"{path} was made with other features, hyper-parameters or seed: "
+        "add --overwrite to replace it, or choose another --workspace"
+    )
 
 
 def draw(photos: Sequence[Kind], profile: Profile, seed: int, label: int) -> list[Kind]:

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpcam.corridor.clustering import by_class, made_from, refuse
+from lpcam.corridor.clustering import ClassJob, by_class, draw, made_from, made_otherwise, refuse
 from lpcam.engines import Placement, Runner, Tick
-from lpcam.errors import LpcamError
-from lpcam.forward import resolve_device
+from lpcam.profiles import Profile
 from lpcam.records import Progress, silent
 from lpcam.store import Described, FeatureStore
 from lpcam.support import (
@@ -22,7 +21,6 @@ from lpcam.support import (
     SupportProfile,
     SupportProvenance,
     build_context,
-    chosen_for_bank,
     instance_of,
 )
 from lpcam.workspace import Workspace
@@ -86,32 +84,14 @@ def cluster_support(
     return _report(support, time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
-class SupportJob:
-    """What another process needs to know to cluster banks.
-
-    Attributes:
-        features: Folder of the store.
-        profile: Hyper-parameters.
-        seed: Of the data set; each class derives its own.
-        kmeans: Engine of the k-means.
-    """
-
-    features: Path
-    profile: SupportProfile
-    seed: int
-    kmeans: str
-
-    def open(self, device: str) -> Runner:
-        """Open the store and return the function that clusters the bank of a class."""
-        return self.of(FeatureStore(self.features), resolve_device(device))
+class SupportJob(ClassJob[SupportProfile]):
+    """Clusters the banks of classes."""
 
     def of(self, store: Described, device: str) -> Runner:
         """Return the function that clusters the bank of a class from a store that is open."""
-        where = "cpu" if self.kmeans == "faiss" else device
 
         def build(label: int, tick: Tick) -> ClassContext:
-            bank = bank_of(store, label, self.profile, self.seed).to(where)
+            bank = bank_of(store, label, self.profile, self.seed).to(self.place(device))
             return build_context(bank, label, self.profile, seed=self.seed, engine=self.kmeans)
 
         return build
@@ -119,8 +99,7 @@ class SupportJob:
 
 def bank_of(store: Described, label: int, profile: SupportProfile, seed: int) -> Tensor:
     """Return the instance prototypes of a class: float32 [N, C], in the order of the photos."""
-    own = [photo for photo in store.photos if label in photo.labels]
-    photos = [own[index] for index in chosen_for_bank(len(own), label, profile, seed)]
+    photos = draw(store.photos, Profile(images_per_class=profile.bank, draw="without"), seed, label)
     views = zip(store.rows(photos), store.cams(photos, label), strict=True)
     rows = [instance_of(features, cam, profile.tau) for features, cam in views]
     return torch.stack(rows) if rows else torch.zeros(0, store.channels)
@@ -129,10 +108,7 @@ def bank_of(store: Described, label: int, profile: SupportProfile, seed: int) ->
 def _same_support(path: Path, provenance: SupportProvenance) -> Support:
     support = Support.load(path)
     if support.provenance != provenance:
-        raise LpcamError(
-            f"{path} was made with other features, hyper-parameters or seed: "
-            "add --overwrite to replace it, or choose another --workspace"
-        )
+        raise made_otherwise(path)
     return support
 
 

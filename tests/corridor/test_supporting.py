@@ -64,6 +64,16 @@ def test_the_bank_holds_an_instance_of_every_photo_of_the_class(workspace):
         torch.testing.assert_close((vectors * sizes[:, None]).sum(dim=0) / sizes.sum(), mean)
 
 
+def test_a_bank_never_exceeds_its_bound_and_holds_the_same_images_for_the_same_seed(workspace):
+    store, profile = FeatureStore(workspace.features), SupportProfile(bank=2)
+    whole = bank_of(store, 0, SupportProfile(), seed=5)
+    bounded = bank_of(store, 0, profile, seed=5)
+    assert len(whole) > len(bounded) == 2
+    assert torch.equal(bounded, bank_of(store, 0, profile, seed=5))
+    assert all((whole == row).all(dim=1).any() for row in bounded)  # of the images of the class
+    assert any(not torch.equal(bounded, bank_of(store, 0, profile, seed=seed)) for seed in range(5))
+
+
 def test_a_support_is_kept_and_another_is_refused(workspace):
     corridor.cluster_support(workspace)
     before = workspace.support.read_bytes()
