@@ -84,6 +84,24 @@ methods_option = names_option(
     "methods",
     help="lpcam, cam, class-prototypes, iscam (SIPE) or pacam (CPAL), or several: cam,lpcam. [default: lpcam]",
 )
+
+
+def awareness_options(prefix: str = "") -> Callable[[Command], Command]:
+    """Return the options of how PACAM weighs its context; metric and top-K may have a prefix."""
+    metric, top = f"--{prefix}metric", f"--{prefix}top"
+    return stacked(
+        click.option(
+            metric, "metric", help="Of PACAM's positiveness: dot, cosine, euclidean or learned. [default: dot]"
+        ),
+        click.option(top, "top", type=int, help="Context prototypes that count for a photo. [default: 20]"),
+        click.option("--no-bank", "bank", flag_value=False, default=None, help="PACAM without context prototypes."),
+        click.option("--no-alignment", "alignment", flag_value=False, default=None, help="PACAM without the shift."),
+        click.option(
+            "--no-positiveness", "positiveness", flag_value=False, default=None, help="PACAM with equal weights."
+        ),
+    )
+
+
 method_options = stacked(
     click.option("--iscam-from", help="What IS-CAM's seeds grow from: cam or lpcam. [default: cam]"),
     click.option("--iscam-background", type=float, help="Weight of the background in IS-CAM's seeds. [default: .5]"),
@@ -94,11 +112,7 @@ method_options = stacked(
         help="Let no class compete for IS-CAM's seeds that is not in the photo.",
     ),
     click.option("--iscam-levels", type=int, help="Last levels of the network that IS-CAM compares. [default: 4]"),
-    click.option("--pacam-metric", help="Of PACAM's positiveness: dot, cosine, euclidean or learned. [default: dot]"),
-    click.option("--pacam-top", type=int, help="Context prototypes that count in a photo. [default: 20]"),
-    click.option("--no-bank", "bank", flag_value=False, default=None, help="PACAM without context prototypes."),
-    click.option("--no-alignment", "alignment", flag_value=False, default=None, help="PACAM without the shift."),
-    click.option("--no-positiveness", "positiveness", flag_value=False, default=None, help="PACAM with equal weights."),
+    awareness_options("pacam-"),
 )
 
 execution_options = stacked(
@@ -229,15 +243,23 @@ def take_parts(options: dict[str, Any]) -> Any:
 def take_settings(options: dict[str, Any]) -> Any:
     """Remove the method options and return the MethodSettings."""
     from lpcam.corridor import MethodSettings
-    from lpcam.methods.pacam import Awareness
 
     own = take(options, "iscam_from", "iscam_background", "iscam_labels_only", "iscam_levels")
-    weighing = take(options, "bank", "alignment", "positiveness")
-    renamed = {"metric": options.pop("pacam_metric", None), "top": options.pop("pacam_top", None)}
+    return MethodSettings(**own, pacam=take_awareness(options))
+
+
+def take_awareness(options: dict[str, Any]) -> Any:
+    """Remove the options of how PACAM weighs its context and return the Awareness.
+
+    Raises:
+        LpcamError: one cannot be used.
+    """
+    from lpcam.methods.pacam import Awareness
+
     try:
-        return MethodSettings(**own, pacam=Awareness(**weighing, **given(**renamed)))
+        return Awareness(**take(options, "metric", "top", "bank", "alignment", "positiveness"))
     except ValueError as error:
-        raise LpcamError(f"--pacam-metric or --pacam-top cannot be used: {error}") from error
+        raise LpcamError(f"the metric or the top-K of PACAM cannot be used: {error}") from error
 
 
 def take_execution(options: dict[str, Any]) -> Execution:

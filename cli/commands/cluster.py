@@ -50,17 +50,15 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
       lpcam cluster --method pacam
     """
     method = options.pop("method") or "lpcam"
-    if method not in _BUILD:
-        raise unknown("method", method, _BUILD)
+    if method not in _METHODS:
+        raise unknown("method", method, _METHODS)
+    build, show = _METHODS[method]
     with shown_progress(quiet=as_json) as progress:
-        report = _BUILD[method](workspace, options, progress)
+        report = build(workspace, options, progress)
     if as_json:
         print_json(report.as_json())
     else:
-        if method == "pacam":
-            print_support(report, workspace.support)
-        else:
-            print_clusters(report, workspace.prototypes)
+        show(report, workspace)
         click.echo(f"next: lpcam generate -w {workspace.root} --method {method} --refiner irn")
 
 
@@ -78,7 +76,15 @@ def _support(workspace: Workspace, options: dict[str, Any], progress: Any) -> An
     return corridor.cluster_support(workspace, profile=take_support(options), **_shared(options), progress=progress)
 
 
-_BUILD = {"lpcam": _prototypes, "pacam": _support}
+def _show_prototypes(report: Any, workspace: Workspace) -> None:
+    print_clusters(report, workspace.prototypes)
+
+
+def _show_support(report: Any, workspace: Workspace) -> None:
+    print_support(report, workspace.support)
+
+
+_METHODS = {"lpcam": (_prototypes, _show_prototypes), "pacam": (_support, _show_support)}
 
 
 def _shared(options: dict[str, Any]) -> dict[str, Any]:

@@ -7,14 +7,10 @@ from typing import Any
 
 import click
 
-from lpcam.errors import LpcamError
-
-from ..options import given, take
+from ..options import awareness_options, given, take, take_awareness
 from ..progress import shown_progress
 from ..rendering import print_json
 from ..training import is_first_process, print_training, take_training, whole_options
-
-ABLATIONS = ("bank", "alignment", "positiveness")
 
 
 @click.group("train")
@@ -50,15 +46,11 @@ def sipe(as_json: bool, **options: Any) -> None:
 
 @command.command("cpal", short_help="Agree with context prototypes of all images (CVPR 2024).")
 @whole_options
-@click.option("--metric", help="Of the positiveness: dot, cosine, euclidean or learned. [default: dot]")
-@click.option("--top", type=int, help="Context prototypes that count for an image. [default: 20]")
+@awareness_options()
 @click.option("--tau", type=float, help="CAM threshold of an instance prototype. [default: .3]")
 @click.option("--bank-size", type=int, help="Instance prototypes of a class that are kept. [default: 1000]")
 @click.option("--k", type=int, help="Context prototypes of a class, at most. [default: 50]")
 @click.option("--warm-up", type=int, help="Epochs of classification alone. [default: 1]")
-@click.option("--no-bank", is_flag=True, help="Ablation: an image's own prototype is all its context.")
-@click.option("--no-alignment", is_flag=True, help="Ablation: features are not moved.")
-@click.option("--no-positiveness", is_flag=True, help="Ablation: all context prototypes count alike.")
 def cpal(as_json: bool, **options: Any) -> None:
     """Train a classifier whose CAMs agree with context prototypes of all images (CPAL, CVPR 2024).
 
@@ -88,14 +80,8 @@ def _run(train: Callable[..., Any], as_json: bool, options: dict[str, Any]) -> N
 
 def _take_cpal(options: dict[str, Any]) -> Any:
     """Remove the options of CPAL and return its recipe."""
-    from lpcam.methods.pacam import Awareness
     from lpcam.support import SupportProfile
     from lpcam.training import CpalRecipe
 
-    parts: dict[str, Any] = {name: False for name in ABLATIONS if options.pop(f"no_{name}")}
     support = SupportProfile(**given(bank=options.pop("bank_size")), **take(options, "k", "tau"))
-    try:
-        awareness = Awareness(**take(options, "metric", "top"), **parts)
-    except ValueError as error:
-        raise LpcamError(f"--metric or --top cannot be used: {error}") from error
-    return CpalRecipe(awareness, support, **take(options, "warm_up"))
+    return CpalRecipe(take_awareness(options), support, **take(options, "warm_up"))

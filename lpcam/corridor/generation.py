@@ -54,8 +54,8 @@ def generate(
 
     Args:
         workspace: Of the run.
-        settings: Choices about the methods.
         methods: Names of `METHODS`; all come from one forward pass.
+        settings: Choices about the methods.
         refiner: Family whose format is written.
         parts: What the family reads beside its seeds, in sub-folders of theirs.
         scales: Of the views; those of the features when None.
@@ -100,22 +100,7 @@ def generate(
     opened = _Opened(job, own_device(placement, execution.device) if here else "cpu")
     next_steps = tuple(line for name in job.folders for line in _claimed(job, opened, name, photos, overwrite))
     mine = [of for _, of in placement.share().of(shards_of(photos.photos, SHARD_SIZE))]
-    left = [sum(map(job.is_waiting, of)) for of in mine]
-    waiting = [(of, count) for of, count in zip(mine, left, strict=True) if count]
-    if here:  # one pipeline over all of them: the next photos are read across shards
-        waiting = [(tuple(photo for of, _ in waiting for photo in of), sum(left))] if waiting else []
-    started = time.perf_counter()
-    reports = map_shards(
-        job,
-        [of for of, _ in waiting],
-        [count for _, count in waiting],
-        placement,
-        device=execution.device,
-        here=opened.run,
-        stage="generate",
-        progress=progress,
-    )
-    report = StageReport.merged(reports, time.perf_counter() - started)
+    report = _written(job, mine, placement, opened.run, here, progress)
     workspace.record_failures("generate", report.failures, {photo.name for of in mine for photo in of})
     skipped = sum(map(len, mine)) - report.images - len(report.failures)
     notices = (*photos.notices, *empty_notices(report.empty_maps))
@@ -214,6 +199,33 @@ def _seed_folder(workspace: Workspace, method: str, refiner: str, out: Path | No
     if out is None:
         return workspace.seeds(method, refiner)
     return out if methods == 1 else out / method
+
+
+def _written(
+    job: GenerationJob,
+    shards: Sequence[tuple[Photo, ...]],
+    placement: Placement,
+    run: Runner,
+    here: bool,
+    progress: Progress,
+) -> StageReport:
+    """Write the seeds that are waiting in some shards, here or by the processes of a placement."""
+    left = [sum(map(job.is_waiting, of)) for of in shards]
+    waiting = [(of, count) for of, count in zip(shards, left, strict=True) if count]
+    if here:  # one pipeline over all of them: the next photos are read across shards
+        waiting = [(tuple(photo for of, _ in waiting for photo in of), sum(left))] if waiting else []
+    started = time.perf_counter()
+    reports = map_shards(
+        job,
+        [of for of, _ in waiting],
+        [count for _, count in waiting],
+        placement,
+        device=job.execution.device,
+        here=run,
+        stage="generate",
+        progress=progress,
+    )
+    return StageReport.merged(reports, time.perf_counter() - started)
 
 
 def _claimed(job: GenerationJob, opened: _Opened, method: str, split: DataSplit, overwrite: bool) -> tuple[str, ...]:
