@@ -28,6 +28,7 @@ from benchmarks import (
     record,
     second_backbone,
     startup,
+    studies,
     tables,
     trained,
 )
@@ -47,7 +48,7 @@ from tests.reference.kmeans import kmeans as slow_kmeans
 from tests.reference.lpcam import localise as slow_localise
 
 FOLDER = Path(record.__file__).parent
-LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots", "scale", "together"}
+LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots", "scale", "together", "studies", "by_photo"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in LIBRARY)
 
 
@@ -492,8 +493,8 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
     for name, scores in at_once.items():
         assert torch.equal(blocks[name].confusions(), scores.confusions())
         assert blocks[name].images == scores.images == 3
-    for name in ("count_maps", "cluster", "cluster_support"):
-        monkeypatch.setattr(localisation, name, None)  # what was done is not done again
+    for module, name in ((localisation, "count_maps"), (studies, "cluster"), (studies, "cluster_support")):
+        monkeypatch.setattr(module, name, None)  # what was done is not done again
     again = localisation.count(localisation.prepare(study, localisation.DRY), "train", localisation.DRY)
     assert all(torch.equal(again[name].confusions(), scores.confusions()) for name, scores in blocks.items())
 
@@ -537,7 +538,7 @@ def test_trained_scores_every_method_on_every_network_that_comes_out(tmp_path):
 
 def test_localisation_means_over_runs():
     runs = [{"miou": 0.5, "precision": 0.2, "recall": None}, {"miou": 0.7, "precision": 0.2, "recall": 1.0}]
-    found = localisation.over_runs(runs)
+    found = studies.over_runs(runs)
     assert (found["miou"], found["miou_std"]) == pytest.approx((0.6, 0.02**0.5))
     assert (found["precision"], found["precision_std"]) == pytest.approx((0.2, 0))
     assert found["recall"] is found["recall_std"] is None
