@@ -46,6 +46,7 @@ from lpcam.workspace import Workspace
 from tests.reference import one_at_a_time
 from tests.reference.kmeans import kmeans as slow_kmeans
 from tests.reference.lpcam import localise as slow_localise
+from tests.yardsticks import write_yardsticks
 
 FOLDER = Path(record.__file__).parent
 LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots", "scale", "together", "studies", "by_photo"}
@@ -390,34 +391,9 @@ def test_gpu_says_when_there_is_none():
         gpu.main([])
 
 
-def write_yardstick(root, split, count, seed):
-    """Synthetic photos in place of the real ones: bright blocks of the classes cat (7) and dog (11)."""
-    names = [f"{split}_{index}" for index in range(count)]
-    random = np.random.default_rng(seed)
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for index, name in enumerate(names):
-        mask = np.zeros((48, 64), np.uint8)
-        mask[8:40, 8:40] = (8, 12)[index % 2]
-        mask[0] = 255
-        pixels = random.integers(0, 80, (48, 64, 3), dtype=np.uint8) + mask[..., None] % 255 * 8
-        Image.fromarray(pixels.astype(np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
-        Image.fromarray(mask).save(root / "SegmentationClass" / f"{name}.png")
-    (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(names) + "\n")
-    with (root / "labels.csv").open("a") as file:
-        file.writelines(f"{name},{('cat', 'dog')[index % 2]}\n" for index, name in enumerate(names))
-
-
 @pytest.fixture
 def yardsticks(tmp_path, monkeypatch):
-    root = tmp_path / "shared" / "data"
-    for folder in ("voc_animals", "coco20"):
-        (root / folder).mkdir(parents=True)
-        (root / folder / "labels.csv").write_text("name,classes\n")
-        write_yardstick(root / folder, "train", 4, seed=0)
-    write_yardstick(root / "voc_animals", "aug", 3, seed=1)
-    (root / "weights").mkdir()
-    photos.write_classifier(real_photos.ARCH, root / "weights" / real_photos.WEIGHTS)
+    write_yardsticks(tmp_path / "shared")
     monkeypatch.setenv("LPCAM_REAL_DATA", str(tmp_path / "shared"))
     return tmp_path
 
