@@ -38,6 +38,7 @@ from benchmarks.studies import (
     claim,
     cluster_once,
     demo_study,
+    discriminants_once,
     extract,
     over_runs,
     parts,
@@ -49,13 +50,14 @@ from lpcam.corridor import MethodSettings
 from lpcam.corridor.basis import read_basis
 from lpcam.corridor.methods import Means, make_method
 from lpcam.datasets import read_mask
+from lpcam.discriminants import FisherProfile
 from lpcam.errors import LpcamError, unknown
 from lpcam.evaluation import parse_thresholds
 from lpcam.files import read_json, write_json
 from lpcam.forward import Forward, Loaded, load_ahead
 from lpcam.generate import activation_maps
 from lpcam.methods import Method
-from lpcam.profiles import get_profile
+from lpcam.profiles import Profile, get_profile
 from lpcam.records import ActivationMaps, DataSplit
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.training import HeadRecipe, train_head
@@ -87,7 +89,12 @@ class Base:
     seeded: bool = True
 
 
-CLUSTERINGS = {"voc": get_profile("voc"), "coco": get_profile("coco")}
+CLUSTERINGS: dict[str, Profile | FisherProfile] = {
+    "voc": get_profile("voc"),
+    "coco": get_profile("coco"),
+    "fisher": FisherProfile(),
+    "fisher-one-pass": FisherProfile(passes=1),
+}
 BASES = {
     "cam": Base("CAM", "cam", seeded=False),
     "class-prototypes": Base("class prototypes only, `voc` profile", "class-prototypes"),
@@ -96,6 +103,8 @@ BASES = {
     "iscam": Base("IS-CAM", "iscam", seeded=False),
     "iscam-from-lpcam": Base("IS-CAM from LPCAM", "iscam", settings=MethodSettings(iscam_from="lpcam")),
     "pacam": Base("PACAM", "pacam"),
+    "fisher": Base("Fisher", "fisher", "fisher", seeded=False),
+    "fisher-one-pass": Base("Fisher, one pass", "fisher", "fisher-one-pass", seeded=False),
 }
 PLAIN = ("lpcam", "lpcam-coco")
 """Plain LPCAM; what a row is held against is the better of them on the same photos."""
@@ -139,7 +148,7 @@ class Row:
 
 
 ROWS = tuple(Row(base, post) for base in BASES for post in POSTS)
-OF_ONE_CLASS = ("cam", *PLAIN)
+OF_ONE_CLASS = ("cam", *PLAIN, "fisher")
 """Methods of the sets of one class."""
 
 
@@ -322,15 +331,20 @@ def prepare(part: Part, settings: Settings) -> Ready:
         for seed in study.seeds if base.seeded else study.seeds[:1]:
             _clustered(study, base, seed, device)
             files = study.prototypes(seed, base.clustering), study.support(seed)
-            methods[key, seed] = make_method(base.method, Means(net, basis.features, *files, base.settings))
+            vectors = study.discriminants(base.clustering)
+            means = Means(net, basis.features, *files, base.settings, vectors)
+            methods[key, seed] = make_method(base.method, means)
     return Ready(part, Forward(net, study.scales), methods)
 
 
 def _clustered(study: Study, base: Base, seed: int, device: str) -> None:
+    profile = CLUSTERINGS[base.clustering]
     if base.method == "pacam":
         support_once(study, seed, device)
+    elif isinstance(profile, FisherProfile):
+        discriminants_once(study, base.clustering, profile, device)
     elif base.seeded:
-        cluster_once(study, seed, base.clustering, CLUSTERINGS[base.clustering], device)
+        cluster_once(study, seed, base.clustering, profile, device)
 
 
 @torch.inference_mode()

@@ -15,8 +15,9 @@ import numpy as np
 from benchmarks.real_photos import ARCH, WEIGHTS, YARDSTICKS, real_data, source_of
 from benchmarks.record import environment
 from lpcam.backbones.demo import build
-from lpcam.corridor import cluster, cluster_support, extract_features
+from lpcam.corridor import cluster, cluster_discriminants, cluster_support, extract_features
 from lpcam.datasets.demo import write_demo
+from lpcam.discriminants import FisherProfile
 from lpcam.errors import LpcamError
 from lpcam.files import write_atomically, write_json
 from lpcam.profiles import Profile
@@ -66,6 +67,10 @@ class Study:
     def support(self, seed: int) -> Path:
         """Return CPAL's context of a seed."""
         return self.folder / f"support-{seed}.safetensors"
+
+    def discriminants(self, clustering: str) -> Path:
+        """Return Fisher's vectors by the name of what they were made with."""
+        return self.folder / f"discriminants-{clustering}.safetensors"
 
     def listed(self, part: DataSplit, name: str) -> DataSource:
         """Return some of the ``train`` photos as a list of that name."""
@@ -139,6 +144,13 @@ def support_once(study: Study, seed: int, device: str) -> None:
     if not study.support(seed).exists():
         cluster_support(study.workspace, seed=seed, device=device, overwrite=True)
         copy_whole(study.workspace.support, study.support(seed))
+
+
+def discriminants_once(study: Study, clustering: str, profile: FisherProfile, device: str) -> None:
+    """Make Fisher's vectors, where they are not there."""
+    if not study.discriminants(clustering).exists():
+        cluster_discriminants(study.workspace, profile=profile, device=device, overwrite=True)
+        copy_whole(study.workspace.discriminants, study.discriminants(clustering))
 
 
 def copy_whole(source: Path, target: Path) -> None:
