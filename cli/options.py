@@ -82,7 +82,7 @@ device_option = click.option("--device", help="auto, cpu, cuda or cuda:i. [defau
 methods_option = names_option(
     "--method",
     "methods",
-    help="lpcam, cam, class-prototypes, iscam (SIPE) or pacam (CPAL), or several: cam,lpcam. [default: lpcam]",
+    help="lpcam, cam, class-prototypes, iscam (SIPE), pacam (CPAL) or fisher, or several: cam,lpcam. [default: lpcam]",
 )
 
 
@@ -186,6 +186,12 @@ profile_options = stacked(
     click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
     click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
 )
+discriminant_options = stacked(
+    click.option("--own-tau", type=float, help="With --method fisher: τ of the passes after the first. [default: .1]"),
+    click.option("--ridge", type=float, help="With --method fisher: λ, in mean variances. [default: 1]"),
+    click.option("--passes", type=int, help="With --method fisher: times that positions are split. [default: 3]"),
+)
+_DISCRIMINANT_FIELDS = ("own_tau", "ridge", "passes")
 _PROFILE_FIELDS = (
     "k",
     "tau",
@@ -276,16 +282,27 @@ def take_support(options: dict[str, Any]) -> Any:
     """Remove the options of PACAM's context and return the SupportProfile.
 
     Raises:
-        LpcamError: an option was given that only LPCAM's prototypes know.
+        LpcamError: an option was given that only another method knows.
     """
     from lpcam.support import SupportProfile
 
     own = {**take(options, "k", "tau", "restarts", "iterations"), **given(bank=options.pop("bank_size"))}
-    others = take(options, "profile", *_PROFILE_FIELDS)
-    if others:
-        name = next(iter(others)).replace("_", "-")
-        raise LpcamError(f"--{name} does nothing with --method pacam: leave it out")
+    _refuse_others(options, "pacam", *_DISCRIMINANT_FIELDS)
     return SupportProfile(**own)
+
+
+def take_discriminants(options: dict[str, Any]) -> Any:
+    """Remove the options of Fisher's discriminants and return the FisherProfile.
+
+    Raises:
+        LpcamError: an option was given that only another method knows.
+    """
+    from lpcam.discriminants import FisherProfile
+
+    own = take(options, "tau", *_DISCRIMINANT_FIELDS)
+    options.pop("seed")  # nothing is random
+    _refuse_others(options, "fisher", "bank_size", "kmeans")
+    return FisherProfile(**own)
 
 
 def take_profile(options: dict[str, Any]) -> Any:
@@ -294,3 +311,26 @@ def take_profile(options: dict[str, Any]) -> Any:
 
     name = take(options, "profile")
     return get_profile(*name.values(), **take(options, *_PROFILE_FIELDS))
+
+
+def refuse_strangers(options: dict[str, Any]) -> None:
+    """Remove what only the clustering of other methods than LPCAM knows.
+
+    Raises:
+        LpcamError: it was given.
+    """
+    if take(options, "bank_size"):
+        raise LpcamError("--bank-size needs --method pacam: add it, or leave the option out")
+    others = take(options, *_DISCRIMINANT_FIELDS)
+    if others:
+        raise LpcamError(f"--{_spelled(others)} needs --method fisher: add it, or leave the option out")
+
+
+def _refuse_others(options: dict[str, Any], method: str, *further: str) -> None:
+    others = take(options, "profile", *_PROFILE_FIELDS, *further)
+    if others:
+        raise LpcamError(f"--{_spelled(others)} does nothing with --method {method}: leave it out")
+
+
+def _spelled(options: dict[str, Any]) -> str:
+    return next(iter(options)).replace("_", "-")

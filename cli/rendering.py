@@ -11,7 +11,7 @@ import click
 from .exits import SOME_IMAGES_FAILED
 
 if TYPE_CHECKING:
-    from lpcam.corridor import ClusterReport, EvaluationReport, ImportReport, SupportReport
+    from lpcam.corridor import ClusterReport, DiscriminantReport, EvaluationReport, ImportReport, SupportReport
     from lpcam.records import StageReport
 
 _SHOWN_FAILURES = 5
@@ -67,6 +67,17 @@ def print_support(report: SupportReport, where: object) -> None:
     ]
     print_table(("class", "instance prototypes", "context prototypes"), rows)
     click.echo(f"context of {len(rows)} classes in {report.seconds:.1f} s: {where}")
+    print_notices(report.notices)
+
+
+def print_discriminants(report: DiscriminantReport, where: object) -> None:
+    """Print what the discriminant of every class was made of as a table."""
+    rows = [
+        (name, f"{counts['object_vectors']:,}", f"{counts['rest_vectors']:,}")
+        for name, counts in report.classes.items()
+    ]
+    print_table(("class", "object vectors", "rest vectors"), rows)
+    click.echo(f"discriminants of {len(rows)} classes in {report.seconds:.1f} s: {where}")
     print_notices(report.notices)
 
 

@@ -47,6 +47,11 @@ class Workspace:
         return self.root / "support.safetensors"
 
     @property
+    def discriminants(self) -> Path:
+        """The vectors of Fisher."""
+        return self.root / "fisher.safetensors"
+
+    @property
     def imported(self) -> Path:
         """Where the classifier and the photos of imported prototypes come from."""
         return self.root / "imported.json"

@@ -24,6 +24,7 @@ ORDER = (  # a room imports only from rooms further left
     "kmeans",
     "prototypes",
     "support",
+    "discriminants",
     "dumps",
     "store",
     "precision",

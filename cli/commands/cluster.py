@@ -6,31 +6,37 @@ from typing import Any
 
 import click
 
-from lpcam.errors import LpcamError, unknown
+from lpcam.errors import unknown
 from lpcam.workspace import Workspace
 
 from ..options import (
     device_option,
+    discriminant_options,
     json_option,
     overwrite_option,
     placement_options,
     profile_options,
+    refuse_strangers,
     seed_option,
     take,
+    take_discriminants,
     take_placement,
     take_profile,
     take_support,
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import print_clusters, print_json, print_support
+from ..rendering import print_clusters, print_discriminants, print_json, print_support
 
 
 @click.command("cluster")
 @workspace_option
 @profile_options
-@click.option("--method", help="Whose prototypes: lpcam, or pacam (context prototypes, CPAL). [default: lpcam]")
+@click.option(
+    "--method", help="Whose: lpcam, pacam (context prototypes, CPAL) or fisher (discriminants). [default: lpcam]"
+)
 @click.option("--bank-size", type=int, help="With --method pacam: most images in a class's bank. [default: 1000]")
+@discriminant_options
 @click.option("--kmeans", help="k-means engine: faiss, torch or auto. [default: auto]")
 @device_option
 @placement_options(divided=False)
@@ -42,12 +48,14 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
 
     For LPCAM every class is split by its CAM against tau, both sides are clustered by cosine, and the centres are
     filtered by the classifier's weights. For PACAM the mean features under the CAM, one an image, are clustered into
-    at most k (50) context prototypes a class.
+    at most k (50) context prototypes a class. For Fisher nothing is clustered: the class's vector is the difference of
+    the means of both sides in the whitened space of all features.
 
     \b
     Example:
       lpcam cluster --profile voc --restarts 3
       lpcam cluster --method pacam
+      lpcam cluster --method fisher
     """
     method = options.pop("method") or "lpcam"
     if method not in _METHODS:
@@ -65,8 +73,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
 def _prototypes(workspace: Workspace, options: dict[str, Any], progress: Any) -> Any:
     from lpcam import corridor
 
-    if options.pop("bank_size") is not None:
-        raise LpcamError("--bank-size needs --method pacam: add it, or leave the option out")
+    refuse_strangers(options)
     return corridor.cluster(workspace, profile=take_profile(options), **_shared(options), progress=progress)
 
 
@@ -74,6 +81,13 @@ def _support(workspace: Workspace, options: dict[str, Any], progress: Any) -> An
     from lpcam import corridor
 
     return corridor.cluster_support(workspace, profile=take_support(options), **_shared(options), progress=progress)
+
+
+def _discriminants(workspace: Workspace, options: dict[str, Any], progress: Any) -> Any:
+    from lpcam import corridor
+
+    profile = take_discriminants(options)
+    return corridor.cluster_discriminants(workspace, profile=profile, **_shared(options), progress=progress)
 
 
 def _show_prototypes(report: Any, workspace: Workspace) -> None:
@@ -84,7 +98,15 @@ def _show_support(report: Any, workspace: Workspace) -> None:
     print_support(report, workspace.support)
 
 
-_METHODS = {"lpcam": (_prototypes, _show_prototypes), "pacam": (_support, _show_support)}
+def _show_discriminants(report: Any, workspace: Workspace) -> None:
+    print_discriminants(report, workspace.discriminants)
+
+
+_METHODS = {
+    "lpcam": (_prototypes, _show_prototypes),
+    "pacam": (_support, _show_support),
+    "fisher": (_discriminants, _show_discriminants),
+}
 
 
 def _shared(options: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,16 @@ from ..options import (
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import exit_for, print_clusters, print_json, print_next_steps, print_scores, print_stage, print_support
+from ..rendering import (
+    exit_for,
+    print_clusters,
+    print_discriminants,
+    print_json,
+    print_next_steps,
+    print_scores,
+    print_stage,
+    print_support,
+)
 
 
 @click.command("run")
@@ -82,6 +91,8 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
         print_clusters(report.clustered, workspace.prototypes)
         if report.supported is not None:
             print_support(report.supported, workspace.support)
+        if report.discriminated is not None:
+            print_discriminants(report.discriminated, workspace.discriminants)
         print_stage(report.generated, "seeds", workspace.root / "seeds")
         print_next_steps(report.generated)
         if report.evaluated:

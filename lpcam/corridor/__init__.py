@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lpcam.corridor.clustering import ClusterReport, cluster
 from lpcam.corridor.conversion import convert
+from lpcam.corridor.discriminating import DiscriminantReport, cluster_discriminants
 from lpcam.corridor.extraction import extract_features
 from lpcam.corridor.generation import generate
 from lpcam.corridor.importing import ImportReport, import_features, import_prototypes
@@ -19,12 +20,14 @@ from lpcam.corridor.whole import RunReport, run
 __all__ = [
     "METHODS",
     "ClusterReport",
+    "DiscriminantReport",
     "EvaluationReport",
     "ImportReport",
     "MethodSettings",
     "RunReport",
     "SupportReport",
     "cluster",
+    "cluster_discriminants",
     "cluster_support",
     "convert",
     "evaluate",

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lpcam.backbones.classifier import Classifier
+from lpcam.discriminants import Discriminants
 from lpcam.errors import LpcamError, unknown
 from lpcam.methods import Method
 from lpcam.methods.cam import Cam
+from lpcam.methods.fisher import Fisher
 from lpcam.methods.iscam import BACKGROUND_WEIGHT, LEVELS, IsCam
 from lpcam.methods.lpcam import Lpcam
 from lpcam.methods.pacam import Awareness, Pacam
@@ -71,6 +73,7 @@ class Means:
         prototypes_file: LPCAM's prototypes.
         support_file: CPAL's context prototypes.
         settings: The user's choices.
+        discriminants_file: Fisher's vectors; those of the default workspace where nobody says.
     """
 
     net: Classifier
@@ -78,11 +81,14 @@ class Means:
     prototypes_file: Path
     support_file: Path
     settings: MethodSettings = MethodSettings()
+    discriminants_file: Path = Workspace().discriminants
 
     @classmethod
     def of(cls, workspace: Workspace, net: Classifier, features: str, settings: MethodSettings) -> Means:
         """Return those of a workspace."""
-        return cls(net, features, workspace.prototypes.resolve(), workspace.support.resolve(), settings)
+        files = (workspace.prototypes, workspace.support, workspace.discriminants)
+        prototypes, support, discriminants = (path.resolve() for path in files)
+        return cls(net, features, prototypes, support, settings, discriminants)
 
     @cached_property
     def prototypes(self) -> Prototypes:
@@ -106,12 +112,24 @@ class Means:
         self._check(loaded.provenance, self.support_file, "lpcam cluster --method pacam --overwrite")
         return loaded
 
+    @cached_property
+    def discriminants(self) -> Discriminants:
+        """Fisher's vectors, checked.
+
+        Raises:
+            LpcamError: they are missing, damaged, or of another classifier or other features.
+        """
+        loaded = Discriminants.load(self.discriminants_file)
+        self._check(loaded.provenance, self.discriminants_file, "lpcam cluster --method fisher --overwrite")
+        return loaded
+
     def made_by(self, method: str) -> dict[str, Any]:
         """Return what the seeds of a method depend on beside the classifier, JSON values only."""
         settings = self.settings.of(method)
         files = {
             "prototypes": self.prototypes.sha256 if _reads_prototypes(method, self.settings) else None,
             **({"support": self.support.sha256} if method == "pacam" else {}),
+            **({"discriminants": self.discriminants.sha256} if method == "fisher" else {}),
         }
         return {**files, **({"settings": settings} if settings else {})}
 
@@ -173,12 +191,18 @@ def _pacam(means: Means) -> Pacam:
     return Pacam(weights, context, awareness, None if projection is None else projection.to(weights.device))
 
 
+def _fisher(means: Means) -> Fisher:
+    lines, device = means.discriminants.lines, means.net.class_weights.device
+    return Fisher(lines.vectors.to(device), lines.offsets.to(device))
+
+
 _METHODS: dict[str, Callable[[Means], Method]] = {
     "cam": _cam,
     "lpcam": _lpcam,
     "class-prototypes": lambda means: _lpcam(means, context=False),
     "iscam": _iscam,
     "pacam": _pacam,
+    "fisher": _fisher,
 }
 METHODS = tuple(_METHODS)
 """``class-prototypes`` is LPCAM without the context prototypes, the paper's ablation."""

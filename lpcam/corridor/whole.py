@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lpcam.corridor.clustering import ClusterReport, cluster
+from lpcam.corridor.discriminating import DiscriminantReport, cluster_discriminants
 from lpcam.corridor.extraction import extract_features
 from lpcam.corridor.generation import generate
 from lpcam.corridor.methods import DEFAULT_METHOD, MethodSettings
@@ -33,6 +34,7 @@ class RunReport:
         extracted: Report of stage 1.
         clustered: Report of stage 2.
         supported: Report of stage 2 for PACAM, where it is one of the methods.
+        discriminated: Report of stage 2 for Fisher, where it is one of the methods.
         generated: Report of stage 3.
         evaluated: One report a method; empty for photos without masks.
     """
@@ -40,6 +42,7 @@ class RunReport:
     extracted: StageReport
     clustered: ClusterReport
     supported: SupportReport | None
+    discriminated: DiscriminantReport | None
     generated: StageReport
     evaluated: tuple[EvaluationReport, ...]
 
@@ -49,6 +52,7 @@ class RunReport:
             "extract-features": self.extracted.as_json(),
             "cluster": self.clustered.as_json(),
             **({} if self.supported is None else {"cluster-pacam": self.supported.as_json()}),
+            **({} if self.discriminated is None else {"cluster-fisher": self.discriminated.as_json()}),
             "generate": self.generated.as_json(),
             "evaluate": [report.as_json() for report in self.evaluated],
         }
@@ -97,19 +101,22 @@ def run(
     placement.refuse_shard(
         "lpcam run", "give it to extract-features, run cluster once, and give it to generate, as docs/scale.md shows"
     )
-    aware = "pacam" in methods
-    if aware and not dump:
-        raise LpcamError("--no-dump keeps no features for pacam: leave one of the two out")
+    stored = [name for name in ("pacam", "fisher") if name in methods]
+    if stored and not dump:
+        raise LpcamError(f"--no-dump keeps no features for {stored[0]}: leave one of the two out")
     shared: dict[str, Any] = {"execution": execution, "placement": placement, "overwrite": overwrite}
+    supported, discriminated = None, None
     first: dict[str, Any] = {"scales": scales, "dtype": dtype, **shared}
     if dump:
         extracted = extract_features(workspace, data, classifier, progress=progress, **first)
-        second: dict[str, Any] = {"seed": seed, "device": execution.device, "placement": placement}
+        second: dict[str, Any] = {"device": execution.device, "placement": placement}
         second |= {"overwrite": overwrite, "progress": progress}
-        clustered = cluster(workspace, profile=profile, **second)
-        supported = cluster_support(workspace, profile=_support(profile), **second) if aware else None
+        clustered = cluster(workspace, profile=profile, seed=seed, **second)
+        if "pacam" in stored:
+            supported = cluster_support(workspace, profile=_support(profile), seed=seed, **second)
+        if "fisher" in stored:
+            discriminated = cluster_discriminants(workspace, **second)
     else:
-        supported = None
         extracted, clustered = cluster_photos(
             workspace, data, classifier, profile=profile, seed=seed, progress=progress, **first
         )
@@ -123,7 +130,7 @@ def run(
     )
     scored = methods if any(photo.mask for photo in data.open().photos) else ()
     evaluated = tuple(evaluate(workspace, method=method, refiner=refiner, progress=progress) for method in scored)
-    return RunReport(extracted, clustered, supported, generated, evaluated)
+    return RunReport(extracted, clustered, supported, discriminated, generated, evaluated)
 
 
 def _support(profile: Profile) -> SupportProfile:

@@ -88,11 +88,23 @@ def test_image_specific_and_context_prototypes_from_photos_to_scores(extracted):
     assert (made_by[1]["top"], made_by[1]["alignment"], made_by[1]["bank"]) == (2, False, True)
 
 
+def test_discriminants_from_photos_to_scores(extracted):
+    options = ("--tau", 0.5, "--own-tau", 0.2, "--ridge", 2, "--passes", 2, "--seed", 7)
+    result = lpcam("cluster", "--method", "fisher", *options, "-w", extracted)
+    assert result.exit_code == 0, result.stderr
+    assert f"next: lpcam generate -w {extracted} --method fisher" in result.stdout
+    for arguments in (["generate", "--method", "fisher,cam"], ["evaluate", "--method", "fisher"]):
+        assert lpcam(*arguments, "-w", extracted).exit_code == 0
+    kept = lpcam("cluster", "--method", "fisher", *options[:-2], "-w", extracted, "--json")  # nothing is random
+    assert set(json.loads(kept.stdout)["classes"]["sheep"]) == {"object_vectors", "rest_vectors"}
+
+
 def test_run_makes_what_its_methods_need(sources, tmp_path):
-    result = lpcam("run", *sources, "--scales", 1, "--k", 3, "--method", "pacam,iscam", "-w", tmp_path / "w", "--json")
+    result = lpcam("run", *sources, "--scales", 1, "--k", 3, "--method", "pacam,fisher", "-w", tmp_path / "w", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    assert [report["method"] for report in found["evaluate"]] == ["pacam", "iscam"]
+    assert [report["method"] for report in found["evaluate"]] == ["pacam", "fisher"]
+    assert all(counts["object_vectors"] > 0 for counts in found["cluster-fisher"]["classes"].values())
     assert all(counts["context_prototypes"] > 0 for counts in found["cluster-pacam"]["classes"].values())
 
 
@@ -270,6 +282,11 @@ def test_options_that_cannot_be_used(sources, tmp_path, option, value, what):
         (["cluster", "--bank-size", "5"], "--bank-size needs --method pacam"),
         (["cluster", "--method", "pacam", "--context-low", ".1"], "--context-low does nothing with --method pacam"),
         (["cluster", "--method", "pacam", "--k", "0"], "k is 0"),
+        (["cluster", "--ridge", "2"], "--ridge needs --method fisher"),
+        (["cluster", "--method", "pacam", "--passes", "2"], "--passes does nothing with --method pacam"),
+        (["cluster", "--method", "fisher", "--k", "3"], "--k does nothing with --method fisher"),
+        (["cluster", "--method", "fisher", "--ridge", "0"], "ridge is 0.0: choose"),
+        (["generate", "--method", "fisher"], "run 'lpcam cluster --method fisher' first"),
         (["generate", "--method", "pacam"], "run 'lpcam cluster --method pacam' first"),
         (["generate", "--method", "pacam", "--pacam-metric", "dots"], "got 'dots'"),
         (["generate", "--method", "iscam", "--iscam-from", "cams"], "did you mean 'cam'"),

@@ -1,4 +1,4 @@
-"""corridor: the seeds of IS-CAM and PACAM, from photo to file, against the slow transcriptions."""
+"""corridor: the seeds of IS-CAM, PACAM and Fisher, from photo to file, against the slow transcriptions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from lpcam import corridor
 from lpcam.backbones.classifier import Classifier
 from lpcam.corridor import MethodSettings
+from lpcam.discriminants import Discriminants, FisherProfile
 from lpcam.methods.pacam import Awareness
 from lpcam.profiles import get_profile
 from lpcam.prototypes import Prototypes
@@ -19,7 +20,7 @@ from lpcam.sources import ClassifierSource
 from lpcam.support import Support, SupportProfile
 from lpcam.workspace import Workspace
 from tests.conftest import make_voc
-from tests.reference import cpal, sipe
+from tests.reference import cpal, fisher, sipe
 from tests.reference import lpcam as lpcam_reference
 from tests.reference.cam import high_res
 from tests.reference.one_at_a_time import read_views
@@ -119,13 +120,21 @@ def lpcam(prototypes: Prototypes) -> Scale:
     return maps
 
 
-def check(workspace: Workspace, data, net: Classifier, method: str, settings: MethodSettings, maps: Scale) -> None:
+def check(
+    workspace: Workspace,
+    data,
+    net: Classifier,
+    method: str,
+    settings: MethodSettings,
+    maps: Scale,
+    tolerance: float = 1e-4,
+) -> None:
     """Hold the seeds of all photos to a transcription."""
     corridor.generate(workspace, methods=[method], settings=settings, overwrite=True)
     peaks = []
     for photo in data.open().photos:
         seeds = np.load(workspace.seeds(method, "irn") / f"{photo.name}.npy", allow_pickle=True).item()
-        np.testing.assert_allclose(seeds["high_res"], expected(net, photo, maps), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(seeds["high_res"], expected(net, photo, maps), rtol=0, atol=tolerance)
         peaks.append(seeds["high_res"].max())
     assert max(peaks) > 0.9
 
@@ -149,3 +158,16 @@ def test_pacam_is_the_transcription(workspace, data, classifier):
     awareness = Awareness(metric="cosine", top=1, alignment=False)
     options = {"metric": "cosine", "top": 1, "alignment": False}
     check(workspace, data, net, "pacam", MethodSettings(pacam=awareness), pacam(net, support, **options))
+
+
+def test_fisher_is_the_transcription(workspace, data, classifier):
+    corridor.cluster_discriminants(workspace, profile=FisherProfile(tau=TAU))
+    net, lines = classifier.load(2, "cpu"), Discriminants.load(workspace.discriminants).lines
+
+    def maps(levels: list[np.ndarray], labels: Sequence[int]) -> np.ndarray:
+        both = levels[-1][0] + levels[-1][1][:, :, ::-1]
+        vectors = lines.vectors.double().numpy()
+        return np.stack([fisher.localise(both, vectors[label], float(lines.offsets[label])) for label in labels])
+
+    # Features of these photos hardly differ, so that f̂ · v and b do in their last digits only.
+    check(workspace, data, net, "fisher", MethodSettings(), maps, tolerance=1e-3)
