@@ -115,6 +115,22 @@ method_options = stacked(
     awareness_options("pacam-"),
 )
 
+propagation_options = stacked(
+    click.option("--propagate", is_flag=True, default=None, help="Let the maps walk over what belongs together."),
+    click.option(
+        "--propagate-neighbours", "neighbours", type=float, help="Share that a position belongs with. [default: .04]"
+    ),
+    click.option("--propagate-power", "power", type=float, help="Of the cosines, for all photos. [by neighbours]"),
+    click.option(
+        "--propagate-restart", "restart", type=float, help="Share of its start kept at a step, a class. [default: .03]"
+    ),
+    click.option("--propagate-steps", "steps", type=int, help="Of the walk. [default: 30]"),
+    click.option("--propagate-levels", "levels", type=int, help="Of the network that are compared. [default: 2]"),
+    click.option("--no-floor", "floor", flag_value=False, default=None, help="Keep the least value of walked maps."),
+    click.option("--pamr", "edges", flag_value="pamr", help="Settle the maps on the photo's edges: --edges pamr."),
+    click.option("--edges", help="The same by pamr, or by the dense CRF: crf. [default: none]"),
+)
+
 execution_options = stacked(
     device_option,
     click.option("--batch-size", type=int, help="Photos of one size that share a forward pass. [CPU 1, CUDA 8]"),
@@ -262,7 +278,23 @@ def take_settings(options: dict[str, Any]) -> Any:
     from lpcam.corridor import MethodSettings
 
     own = take(options, "iscam_from", "iscam_background", "iscam_labels_only", "iscam_levels")
-    return MethodSettings(**own, pacam=take_awareness(options))
+    return MethodSettings(**own, pacam=take_awareness(options), propagation=take_propagation(options))
+
+
+def take_propagation(options: dict[str, Any]) -> Any:
+    """Remove the options of the walk and the edges and return the Propagation.
+
+    Raises:
+        LpcamError: one cannot be used, or says how to walk where nothing walks.
+    """
+    from lpcam.propagation import Propagation, Walk
+
+    walks, own = options.pop("propagate"), take(options, "neighbours", "power", "restart", "steps", "levels", "floor")
+    if own and not walks:
+        name = next(iter(own))
+        option = "no-floor" if name == "floor" else f"propagate-{name}"
+        raise LpcamError(f"--{option} does nothing without --propagate: add it, or leave --{option} out")
+    return Propagation(Walk(**own) if walks else None, **take(options, "edges"))
 
 
 def take_awareness(options: dict[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import sys
 import time
 from collections import deque
@@ -78,6 +79,11 @@ class Forward:
         self._clock = _CudaClock() if self.device.type == "cuda" else _Clock()
 
     @property
+    def nearest(self) -> int:
+        """Index of the scale nearest to 1."""
+        return min(range(len(self.scales)), key=lambda index: abs(math.log(self.scales[index])))
+
+    @property
     def seconds(self) -> float:
         """Time spent in the backbone alone so far; on CUDA this waits for what is under way."""
         return self._clock.seconds()
@@ -96,6 +102,12 @@ class Forward:
         if self.device.type == "cuda":
             views = tuple(entry.pin_memory() for entry in views)
         return Loaded(tuple(photos), (height, width), views)
+
+    def pixels(self, loaded: Loaded, index: int) -> Tensor:
+        """Return a photo as it is seen at the scale nearest to 1: float32 [3, H_s, W_s] in 0..1, on the device."""
+        net, seen = self.classifier, loaded.views[self.nearest][index].to(self.device, non_blocking=True)
+        mean, std = (seen.new_tensor(values)[:, None, None] for values in (net.mean, net.std))
+        return seen.mul(std).add_(mean).clamp_(0, 1)
 
     @torch.inference_mode()
     def features(self, loaded: Loaded) -> Iterator[Tensor]:

@@ -12,8 +12,9 @@ import torch
 from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
 from lpcam.methods import Method
 from lpcam.methods.attention import guide
+from lpcam.propagation import Propagation, Scene
 from lpcam.records import ActivationMaps, Execution, Failure, Photo, Progress, StageReport, silent
-from lpcam.views import merge_scales
+from lpcam.views import mirror_added
 
 Sink = Callable[[str, ActivationMaps], None]
 """``sink(name, maps)`` keeps the maps of one photo; called by a writer thread, one call at a time unless there are
@@ -33,6 +34,7 @@ def generate(
     execution: Execution = Execution(),
     writers: int = 1,
     attention: str | None = None,
+    propagation: Propagation = Propagation(),
     progress: Progress = silent,
 ) -> StageReport:
     """Make the activation maps of photos and hand them to the sinks.
@@ -50,6 +52,7 @@ def generate(
         execution: Batch size and workers; device and precision are those of ``forward``.
         writers: Threads that call the sinks, ≥ 1.
         attention: One of `lpcam.methods.attention.GUIDES`, put on the maps of all methods; None leaves them.
+        propagation: What is done with the maps of all methods before they are handed on.
         progress: Told after every photo.
 
     Returns:
@@ -68,7 +71,7 @@ def generate(
             if isinstance(loaded, Failure):
                 failures.append(loaded)
                 continue
-            for name, method_maps in activation_maps(forward, loaded, methods, attention).items():
+            for name, method_maps in activation_maps(forward, loaded, methods, attention, propagation).items():
                 arrived = _arrival(forward.device)
                 for photo, maps in zip(loaded.photos, method_maps, strict=True):
                     pending.append(writer.submit(_write, name, sinks[name], photo.name, maps, arrived))
@@ -89,7 +92,11 @@ def empty_notices(empty: Mapping[str, int]) -> tuple[str, ...]:
 
 @torch.inference_mode()
 def activation_maps(
-    forward: Forward, loaded: Loaded, methods: Mapping[str, Method], attention: str | None = None
+    forward: Forward,
+    loaded: Loaded,
+    methods: Mapping[str, Method],
+    attention: str | None = None,
+    propagation: Propagation = Propagation(),
 ) -> dict[str, list[ActivationMaps]]:
     """Return the activation maps of each photo of a batch under every method.
 
@@ -98,23 +105,31 @@ def activation_maps(
         loaded: B photos of one size.
         methods: By name.
         attention: See `generate`.
+        propagation: See `generate`.
 
     Returns:
         For every method, B activation maps on the CPU.
     """
     scale_maps: dict[str, list[list[torch.Tensor]]] = {name: [[] for _ in loaded.photos] for name in methods}
-    levels = any(method.reads_levels for method in methods.values())
-    for of_scale in forward.seen(loaded, levels=levels, attention=attention is not None):
+    scenes: list[Scene] = []
+    levels = propagation.walk is not None or any(method.reads_levels for method in methods.values())
+    for index, of_scale in enumerate(forward.seen(loaded, levels=levels, attention=attention is not None)):
+        if index == forward.nearest and propagation:
+            scenes = [
+                propagation.scene([mirror_added(level) for level in seen.levels], forward.pixels(loaded, photo))
+                for photo, seen in enumerate(of_scale)
+            ]
         for name, method in methods.items():
-            for index, (photo, seen) in enumerate(zip(loaded.photos, of_scale, strict=True)):
+            for photo, seen, found in zip(loaded.photos, of_scale, scale_maps[name], strict=True):
                 maps = method.view_maps(seen, photo.labels)
                 if attention is not None and seen.attention is not None:
                     maps = guide(maps, seen.attention, photo.labels, attention)
-                scale_maps[name][index].append(maps)
+                found.append(maps)
+    scenes = scenes or [Scene()] * len(loaded.photos)
     return {
         name: [
-            _to_cpu(merge_scales(maps, photo.labels, loaded.size, methods[name].epsilon))
-            for photo, maps in zip(loaded.photos, of_method, strict=True)
+            _to_cpu(propagation.merge(maps, photo.labels, loaded.size, methods[name].epsilon, scene))
+            for photo, maps, scene in zip(loaded.photos, of_method, scenes, strict=True)
         ]
         for name, of_method in scale_maps.items()
     }

@@ -95,14 +95,22 @@ def padded_size(size: tuple[int, int]) -> tuple[int, int]:
     return ((size[0] - 1) // 16 + 1) * 16, ((size[1] - 1) // 16 + 1) * 16
 
 
+def sum_resized(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Resize the maps of all scales to one size and sum them: S × [K, h, w] → [K, *size]."""
+    if maps[0].shape[0] == 0:
+        return maps[0].new_zeros(0, *size)
+    resized = [F.interpolate(scale_maps[None], size, mode="bilinear", align_corners=False)[0] for scale_maps in maps]
+    return torch.stack(resized).sum(dim=0)
+
+
 def sum_strided(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     """Resize the maps of all scales to the strided size and sum them: S × [K, h, w] → [K, H', W']."""
-    return _sum_resized(maps, strided_size(size))
+    return sum_resized(maps, strided_size(size))
 
 
 def sum_high_res(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     """Resize the maps of all scales to the padded size, sum, crop: S × [K, h, w] → [K, H, W]."""
-    return _sum_resized(maps, padded_size(size))[:, : size[0], : size[1]]
+    return sum_resized(maps, padded_size(size))[:, : size[0], : size[1]]
 
 
 def normalise(maps: Tensor, epsilon: float = 0.0) -> Tensor:
@@ -138,10 +146,3 @@ def merge_scales(
         strided=normalise(sum_strided(maps, size), epsilon),
         high_res=normalise(sum_high_res(maps, size), epsilon),
     )
-
-
-def _sum_resized(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    if maps[0].shape[0] == 0:
-        return maps[0].new_zeros(0, *size)
-    resized = [F.interpolate(scale_maps[None], size, mode="bilinear", align_corners=False)[0] for scale_maps in maps]
-    return torch.stack(resized).sum(dim=0)

@@ -19,6 +19,7 @@ from ..options import (
     overwrite_option,
     part_options,
     placement_options,
+    propagation_options,
     refiner_option,
     scales_option,
     take,
@@ -39,6 +40,7 @@ from ..rendering import exit_for, print_json, print_next_steps, print_stage
 @part_options
 @methods_option
 @method_options
+@propagation_options
 @scales_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
 @click.option("--attention", help="Put MCTformer's attention on the maps: fuse, or refine (and the patch affinity).")

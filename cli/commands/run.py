@@ -19,6 +19,7 @@ from ..options import (
     overwrite_option,
     placement_options,
     profile_options,
+    propagation_options,
     refiner_option,
     scales_option,
     seed_option,
@@ -50,6 +51,7 @@ from ..rendering import (
 @classifier_options
 @methods_option
 @method_options
+@propagation_options
 @refiner_option
 @scales_option
 @dtype_option

@@ -183,6 +183,7 @@ class _Opened:
             execution=job.execution,
             writers=_CUDA_WRITERS if self.forward.device.type == "cuda" else 1,
             attention=job.attention,
+            propagation=job.settings.propagation,
             progress=lambda _stage, done, _total: tick(done),
         )
 

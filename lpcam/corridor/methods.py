@@ -17,6 +17,7 @@ from lpcam.methods.fisher import Fisher
 from lpcam.methods.iscam import BACKGROUND_WEIGHT, LEVELS, IsCam
 from lpcam.methods.lpcam import Lpcam
 from lpcam.methods.pacam import Awareness, Pacam
+from lpcam.propagation import Propagation
 from lpcam.prototypes import MadeFrom, Prototypes
 from lpcam.support import Support
 from lpcam.workspace import Workspace
@@ -35,6 +36,7 @@ class MethodSettings:
         iscam_labels_only: See `lpcam.methods.iscam.IsCam`.
         iscam_levels: Levels of the network that IS-CAM compares, the last ones, as published 4.
         pacam: How PACAM weighs the context.
+        propagation: What is done with the maps of every method.
 
     Raises:
         LpcamError: a choice is unknown or out of range.
@@ -45,6 +47,7 @@ class MethodSettings:
     iscam_labels_only: bool = False
     iscam_levels: int = LEVELS
     pacam: Awareness = field(default_factory=Awareness)
+    propagation: Propagation = Propagation()
 
     def __post_init__(self) -> None:
         if self.iscam_from not in GENERALS:
@@ -55,7 +58,7 @@ class MethodSettings:
             raise LpcamError(f"iscam-levels is {self.iscam_levels}: choose 1 to {LEVELS}")
 
     def of(self, method: str) -> dict[str, Any]:
-        """Return what of this matters to a method, by name, JSON values only."""
+        """Return what of this matters to the maps of a method before they are propagated, by name, JSON values only."""
         if method == "pacam":
             return {name: value for name, value in vars(self.pacam).items() if name != "tau"}  # the support says it
         if method == "iscam":
@@ -131,7 +134,12 @@ class Means:
             **({"support": self.support.sha256} if method == "pacam" else {}),
             **({"discriminants": self.discriminants.sha256} if method == "fisher" else {}),
         }
-        return {**files, **({"settings": settings} if settings else {})}
+        propagation = self.settings.propagation.as_json()
+        return {
+            **files,
+            **({"settings": settings} if settings else {}),
+            **({"propagation": propagation} if propagation else {}),
+        }
 
     def _check(self, made: MadeFrom, path: Path, repair: str) -> None:
         net = self.net

@@ -1,0 +1,60 @@
+"""PAMR, pixel-adaptive mask refinement (Araslanov & Roth, CVPR 2020): a map settles on the edges of the photo.
+
+    k_ij = mean_c −|I_i − I_j| / (0.1 σ_i)     α_i = softmax_j k_ij     m_i ← Σ_j α_ij m_j
+
+I are colours, j the eight neighbours of i at every dilation, σ_i the standard deviation of their colours, a channel at
+a time, so that neither brightness nor contrast matters.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+DILATIONS = (1, 2, 4, 8)
+ITERATIONS = 10
+_SHARPNESS = 0.1
+_EPSILON = 1e-8
+"""Added to σ for colours in 0..1."""
+
+
+def pamr(pixels: Tensor, maps: Tensor, *, iterations: int = ITERATIONS) -> Tensor:
+    """Return maps that follow the photo's edges.
+
+    Args:
+        pixels: float [3, h, w] in 0..1.
+        maps: float [K, h, w].
+        iterations: ≥ 0.
+
+    Returns:
+        float [K, h, w]; every value is a weighted mean of its neighbours'. Beyond the border lies the border again.
+    """
+    weights = neighbour_weights(pixels)
+    for _ in range(iterations if len(maps) else 0):
+        maps = torch.einsum("khwn,hwn->khw", _neighbours(maps), weights)
+    return maps
+
+
+def neighbour_weights(pixels: Tensor) -> Tensor:
+    """Return α of pixels [3, h, w]: float [h, w, 32], summing to 1 at every pixel."""
+    around = _neighbours(pixels)
+    contrast = (around - pixels[..., None]).abs_() / (_SHARPNESS * around.std(dim=-1, keepdim=True) + _EPSILON)
+    return contrast.mean(dim=0).neg_().softmax(dim=-1)
+
+
+def _neighbours(maps: Tensor) -> Tensor:
+    """Return the values of the neighbours at every position: [K, h, w] → [K, h, w, 32]."""
+    height, width = maps.shape[1:]
+    reach = max(DILATIONS)
+    padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
+    return torch.stack(
+        [
+            padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width]
+            for dilation in DILATIONS
+            for dy in (-dilation, 0, dilation)
+            for dx in (-dilation, 0, dilation)
+            if dy or dx
+        ],
+        dim=-1,
+    )
