@@ -201,6 +201,14 @@ profile_options = stacked(
     click.option("--draw", help="Draw them 'with' or 'without' replacement. [with]"),
     click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
     click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
+    click.option(
+        "--relative-threshold",
+        is_flag=True,
+        default=None,
+        help="--class-threshold is a share of the class's highest z.",
+    ),
+    click.option("--weigh-sizes", is_flag=True, default=None, help="Prototypes count by the sizes of their clusters."),
+    click.option("--adaptive-k", is_flag=True, default=None, help="Halve K of a side while that costs little."),
 )
 discriminant_options = stacked(
     click.option("--own-tau", type=float, help="With --method fisher: τ of the passes after the first. [default: .1]"),
@@ -219,6 +227,9 @@ _PROFILE_FIELDS = (
     "restarts",
     "iterations",
     "filter",
+    "relative_threshold",
+    "weigh_sizes",
+    "adaptive_k",
 )
 
 
