@@ -122,7 +122,7 @@ propagation_options = stacked(
     ),
     click.option("--propagate-power", "power", type=float, help="Of the cosines, for all photos. [by neighbours]"),
     click.option(
-        "--propagate-restart", "restart", type=float, help="Share of its start kept at a step, a class. [default: .03]"
+        "--propagate-restart", "restart", type=float, help="Share of the start kept at a step, times classes². [.03]"
     ),
     click.option("--propagate-steps", "steps", type=int, help="Of the walk. [default: 30]"),
     click.option("--propagate-levels", "levels", type=int, help="Of the network that are compared. [default: 2]"),
@@ -201,6 +201,14 @@ profile_options = stacked(
     click.option("--draw", help="Draw them 'with' or 'without' replacement. [with]"),
     click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
     click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
+    click.option(
+        "--relative-threshold",
+        is_flag=True,
+        default=None,
+        help="--class-threshold is a share of the class's highest z.",
+    ),
+    click.option("--weigh-sizes", is_flag=True, default=None, help="Prototypes count by the sizes of their clusters."),
+    click.option("--adaptive-k", is_flag=True, default=None, help="Halve K of a side while that costs little."),
 )
 discriminant_options = stacked(
     click.option("--own-tau", type=float, help="With --method fisher: τ of the passes after the first. [default: .1]"),
@@ -219,6 +227,9 @@ _PROFILE_FIELDS = (
     "restarts",
     "iterations",
     "filter",
+    "relative_threshold",
+    "weigh_sizes",
+    "adaptive_k",
 )
 
 

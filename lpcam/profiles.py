@@ -27,6 +27,12 @@ class Profile:
         restarts: Number of k-means starts; the one with the best objective is kept.
         iterations: Most k-means iterations of a start.
         filter: Which centres become prototypes, one of `FILTERS`, see `lpcam.prototypes.select`.
+        relative_threshold: μ_f is a share of the highest z among a class's object centres, which a weak classifier
+            does not bring near 1; of the softmax filter alone.
+        weigh_sizes: A prototype counts by the vectors of its cluster, in place of each the same.
+        adaptive_k: K of each side of a class is halved while that costs little, see `lpcam.prototypes.build_class`.
+
+    Departs from the paper: the last three, which are off in every profile.
     """
 
     k: int = 12
@@ -39,6 +45,9 @@ class Profile:
     restarts: int = 1
     iterations: int = 100
     filter: str = "auto"
+    relative_threshold: bool = False
+    weigh_sizes: bool = False
+    adaptive_k: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the hyper-parameters by name."""

@@ -25,6 +25,8 @@ SCHEMA = 1
 FILE = FileKind("lpcam", "prototype file", "lpcam cluster")
 OBJECT, REST = "object", "rest"
 _FIRST_FILTER = "softmax"
+_SWITCHES = ("relative_threshold", "weigh_sizes", "adaptive_k")
+_LITTLE = 0.05  # of what K/2 centres leave unexplained
 
 Gather = Callable[[int, str], Tensor | VectorSource]
 """``gather(class index, side)`` returns the local features of one side of one class, float32 [M, C]."""
@@ -216,6 +218,9 @@ def build_class(
 ) -> Centres:
     """Cluster both sides of one class and filter the centres.
 
+    With ``adaptive_k`` the K of a side is halved as long as the mean of 1 − cos(vector, centre), what the centres leave
+    unexplained, is lowered by less than a twentieth when K is doubled again.
+
     Args:
         gather: Returns the float32 [M, C] vectors of a side; called once for each, so only one side is in memory.
         weights: float32 [K, C].
@@ -269,7 +274,8 @@ class Prototypes:
         Args:
             context: False leaves the context prototypes out, the paper's ablation.
         """
-        return torch.stack([_fold_class(centres, context) for centres in self.centres])
+        weigh = self.provenance.profile.weigh_sizes
+        return torch.stack([_fold_class(centres, context, weigh) for centres in self.centres])
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file, atomically."""
@@ -286,8 +292,10 @@ class Prototypes:
 
 
 def _by_softmax(objects: Tensor, rest: Tensor, weights: Tensor, label: int, profile: Profile) -> tuple[Tensor, Tensor]:
-    chosen = class_scores(objects, weights, label) > profile.class_threshold
-    return chosen, select_context(class_scores(rest, weights, label), profile.context_low, profile.context_high)
+    scores = class_scores(objects, weights, label)
+    highest = scores.amax() if profile.relative_threshold and len(scores) else 1
+    context = select_context(class_scores(rest, weights, label), profile.context_low, profile.context_high)
+    return scores > profile.class_threshold * highest, context
 
 
 def _by_rank(objects: Tensor, rest: Tensor, weights: Tensor, label: int, profile: Profile) -> tuple[Tensor, Tensor]:
@@ -325,22 +333,41 @@ def _cluster_side(
     gather: Callable[[str], Tensor | VectorSource], side: str, label: int, profile: Profile, seed: int, engine: str
 ) -> tuple[Clusters, int]:
     vectors = gather(side)
-    clusters = kmeans(
-        vectors,
-        profile.k,
-        seed=derived_seed(seed, label, int(side == REST)),
-        restarts=profile.restarts,
-        iterations=profile.iterations,
-        engine=engine,
-    )
+
+    def clustered(k: int) -> Clusters:
+        return kmeans(
+            vectors,
+            k,
+            seed=derived_seed(seed, label, int(side == REST)),
+            restarts=profile.restarts,
+            iterations=profile.iterations,
+            engine=engine,
+        )
+
+    clusters = _fewest(clustered, profile.k) if profile.adaptive_k else clustered(profile.k)
     return replace(clusters, centres=clusters.centres.cpu(), sizes=clusters.sizes.cpu()), len(clusters.assignments)
 
 
-def _fold_class(centres: Centres, context: bool) -> Tensor:
-    if len(centres.class_prototypes) == 0:
+def _fewest(clustered: Callable[[int], Clusters], k: int) -> Clusters:
+    """Return the clusters of the last of K, K/2, K/4, … that costs little."""
+    clusters = clustered(k)
+    while k > 1:
+        k //= 2
+        fewer = clustered(k)
+        if not (clusters.objective - fewer.objective) < _LITTLE * (1 - fewer.objective):
+            break
+        clusters = fewer
+    return clusters
+
+
+def _fold_class(centres: Centres, context: bool, weigh_sizes: bool) -> Tensor:
+    own, others = centres.is_object & centres.selected, ~centres.is_object & centres.selected
+    if not bool(own.any()):
         return centres.vectors.new_zeros(centres.vectors.shape[1])
-    background = centres.context_prototypes if context else centres.context_prototypes[:0]
-    return fold(centres.class_prototypes, background)
+    if not context:
+        others = torch.zeros_like(others)
+    weights = (centres.sizes[own], centres.sizes[others]) if weigh_sizes else ()
+    return fold(centres.vectors[own], centres.vectors[others], *weights)
 
 
 def _pack(centres: tuple[Centres, ...]) -> dict[str, Tensor]:
@@ -375,4 +402,7 @@ def _describe(prototypes: Prototypes) -> str:
     provenance = asdict(prototypes.provenance)
     if provenance["profile"]["filter"] == _FIRST_FILTER:
         del provenance["profile"]["filter"]  # as in files from before there was a choice, so that they stay the same
+    for name in _SWITCHES:
+        if not provenance["profile"][name]:
+            del provenance["profile"][name]
     return json.dumps({"schema": SCHEMA, **provenance}, sort_keys=True)

@@ -302,3 +302,63 @@ def test_a_file_from_before_there_was_a_choice_is_of_the_softmax_filter(tmp_path
             stored = json.loads(file.metadata()["lpcam"])["profile"]
         assert ("filter" in stored) == (name != "softmax")
         assert Prototypes.load(tmp_path / "p.safetensors").provenance.profile.filter == name
+
+
+# --- switches ----------------------------------------------------------------------------------------------
+
+
+def test_a_relative_threshold_is_a_share_of_the_highest_score():
+    weak = 0.1 * OBJECTS  # every z is near 1/3, none is near .9
+    scores = class_scores(weak, WEIGHTS, 0)
+    assert chosen("softmax", weak)[0::2] == ([True, False, False, False], True)
+    found = chosen("softmax", weak, relative_threshold=True, class_threshold=0.7)
+    assert found[0::2] == ((scores > 0.7 * scores.max()).tolist(), False)
+    assert 1 < sum(found[0]) < 4
+    assert found[1] == chosen("softmax", weak)[1]  # the context stays
+    nothing = torch.zeros(0, 2)
+    assert chosen("softmax", nothing, nothing, relative_threshold=True) == ([], [], False)
+
+
+def test_weighed_prototypes_count_by_the_vectors_of_their_clusters():
+    objects = torch.tensor([[2.0, 0.0]] * 3 + [[0.0, 1.0]])
+    rest = torch.tensor([[1.0, 0.0]] + [[0.0, 5.0]] * 4)
+
+    def folded(**switches: bool) -> list[float]:
+        profile = Profile(k=2, class_threshold=0, context_low=0, context_high=1, **switches)
+        centres = build_class(gather_of(objects, rest), torch.eye(2), 0, profile, seed=0)
+        return Prototypes((centres,), Provenance(("cat",), profile=profile)).folded()[0].tolist()
+
+    assert folded() == [0, 0]
+    assert folded(weigh_sizes=True) == pytest.approx([3 / 4 - 1 / 5, 1 / 4 - 4 / 5])
+
+
+def test_adaptive_k_is_halved_while_little_is_lost():
+    corners = 10 * torch.eye(4).repeat(25, 1)
+    noisy = corners + torch.rand(100, 4, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(100, 4, generator=torch.Generator().manual_seed(1)) + 1
+
+    def counts(k: int, **switches: bool) -> tuple[int, int]:
+        profile = Profile(k=k, restarts=3, class_threshold=0, **switches)
+        found = build_class(gather_of(noisy, noise), torch.rand(2, 4), 0, profile, seed=0)
+        return int(found.is_object.sum()), int((~found.is_object).sum())
+
+    assert counts(4, adaptive_k=True)[0] == 4  # two of four corners would leave much
+    assert counts(4) == (4, 4)
+    assert counts(1, adaptive_k=True) == (1, 1)
+    same = build_class(gather_of(corners, corners), torch.rand(2, 4), 0, Profile(k=16, adaptive_k=True), seed=0)
+    assert int(same.is_object.sum()) == 4  # from 16 by halves; no centre is left over
+
+
+def test_a_file_names_the_switches_that_are_on_and_no_other(tmp_path):
+    gather = gather_of(torch.rand(9, 2), torch.rand(9, 2))
+    for switches in ({}, {"weigh_sizes": True, "relative_threshold": True}, {"adaptive_k": True}):
+        profile = Profile(k=2, filter="softmax", **switches)
+        centres = build_class(gather, torch.eye(2), 0, profile, seed=0)
+        made = Prototypes((centres,), Provenance(("cat",), profile=profile))
+        made.save(tmp_path / "p.safetensors")
+        with safe_open(tmp_path / "p.safetensors", framework="pt") as file:
+            stored = json.loads(file.metadata()["lpcam"])["profile"]
+        assert {
+            name: stored[name] for name in ("weigh_sizes", "relative_threshold", "adaptive_k") if name in stored
+        } == (switches)
+        assert Prototypes.load(tmp_path / "p.safetensors").provenance.profile == profile

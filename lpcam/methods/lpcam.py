@@ -23,12 +23,19 @@ from lpcam.records import ViewFeatures
 from lpcam.views import mirror_added
 
 
-def fold(class_prototypes: Tensor, context_prototypes: Tensor) -> Tensor:
+def fold(
+    class_prototypes: Tensor,
+    context_prototypes: Tensor,
+    class_sizes: Tensor | None = None,
+    context_sizes: Tensor | None = None,
+) -> Tensor:
     """Fold the prototypes of one class into the vector v_n.
 
     Args:
         class_prototypes: float [P, C], P ≥ 0.
         context_prototypes: float [P', C], P' ≥ 0. A class without context prototypes subtracts nothing.
+        class_sizes: int or float [P], how much each counts; None for all the same, as in the paper.
+        context_sizes: The same of the context prototypes, [P'].
 
     Returns:
         float [C]; zero for a class without any prototype.
@@ -36,7 +43,7 @@ def fold(class_prototypes: Tensor, context_prototypes: Tensor) -> Tensor:
     >>> fold(torch.tensor([[3.0, 0.0], [0.0, 2.0]]), torch.zeros(0, 2)).tolist()
     [0.5, 0.5]
     """
-    return _mean_direction(class_prototypes) - _mean_direction(context_prototypes)
+    return _mean_direction(class_prototypes, class_sizes) - _mean_direction(context_prototypes, context_sizes)
 
 
 def prototype_activation(features: Tensor, folded: Tensor) -> Tensor:
@@ -88,7 +95,11 @@ class Lpcam:
         return prototype_activation(features[None], self.folded)[0]
 
 
-def _mean_direction(prototypes: Tensor) -> Tensor:
+def _mean_direction(prototypes: Tensor, sizes: Tensor | None) -> Tensor:
     if prototypes.shape[0] == 0:
         return prototypes.new_zeros(prototypes.shape[1])
-    return F.normalize(prototypes, dim=1).mean(dim=0)
+    directions = F.normalize(prototypes, dim=1)
+    if sizes is None:
+        return directions.mean(dim=0)
+    weights = sizes.to(directions.dtype)
+    return weights @ directions / weights.sum()

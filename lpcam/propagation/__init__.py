@@ -24,7 +24,7 @@ from lpcam.records import ActivationMaps
 from lpcam.views import merge_scales, normalise, strided_size, sum_resized
 
 EDGES = ("pamr", "crf")
-_MOST_RESTART = 0.3
+_MOST_RESTART = 0.4
 _EVEN = 1e-4
 """A map whose values differ by less than this share of its maximum says nothing."""
 
@@ -39,8 +39,8 @@ class Walk:
     Attributes:
         neighbours: Share of the positions that one belongs together with on average; it chooses the power.
         power: p, the same for all images, in place of that; None for the choice by ``neighbours``.
-        restart: Share of its start that a position keeps at every step, times the number of classes in the image: r is
-            ``restart`` · K, .3 at most.
+        restart: Share of its start that a position keeps at every step where the image holds one class; r is
+            ``restart`` · K² for K classes, .4 at most.
         steps: t. With restarts the result hardly changes after some 1/r steps.
         floor: Whether the least value of a map, which a long walk leaves everywhere, is taken off it.
         levels: How many levels of the network say what belongs together: the last but one, which is the last stage at
@@ -64,7 +64,7 @@ class Walk:
         """Refuse what cannot be walked."""
         for name, good, choice in (
             ("neighbours", 0 < self.neighbours < 1, "a share between 0 and 1"),
-            ("power", self.power is None or 0 < self.power <= 64, "a value above 0, 64 at most"),
+            ("power", self.power is None or 0 < self.power <= 256, "a value above 0, 256 at most"),
             ("restart", 0 <= self.restart <= 1, "a value in 0..1"),
             ("steps", self.steps >= 0, "0 or more"),
             ("levels", 1 <= self.levels <= MOST - 1, f"1 to {MOST - 1}"),
@@ -81,7 +81,7 @@ class Walk:
 
     def carry(self, maps: Tensor, ground: Ground) -> Tensor:
         """Return maps [K, h, w] on the ground's grid after the walk."""
-        restart = min(self.restart * max(1, len(maps)), max(_MOST_RESTART, self.restart))
+        restart = min(self.restart * len(maps) ** 2, max(_MOST_RESTART, self.restart))
         walked = random_walk(
             ground.vectors, maps, power=ground.power, restart=restart, steps=self.steps, bound=self.bound
         )

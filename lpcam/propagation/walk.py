@@ -20,8 +20,8 @@ BOUND = 64 * 2**20
 
 _SAMPLE = 256  # rows the power is calibrated on
 _LEAST = 1e-6  # of a cosine, before its logarithm
-_POWERS = (-2.0, 6.0)  # powers of two: p in 1/4..64
-_HALVINGS = 10
+_POWERS = (-2.0, 8.0)  # powers of two: p in 1/4..256
+_HALVINGS = 12
 
 
 def random_walk(
@@ -63,7 +63,7 @@ def calibrated_power(vectors: Tensor, neighbours: float) -> float:
         neighbours: Share of the positions, in 0..1.
 
     Returns:
-        p, in 1/4..64.
+        p, in 1/4..256.
     """
     sample = vectors[:: -(-len(vectors) // _SAMPLE)]
     logarithms = (sample @ vectors.mT).clamp_(_LEAST, 1).log_()
