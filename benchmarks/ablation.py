@@ -93,6 +93,10 @@ class Base:
 CLUSTERINGS: dict[str, Profile | FisherProfile] = {
     "voc": get_profile("voc"),
     "coco": get_profile("coco"),
+    "restarts": get_profile("voc", restarts=3),
+    "relative-threshold": get_profile("voc", relative_threshold=True),
+    "weigh-sizes": get_profile("voc", weigh_sizes=True),
+    "adaptive-k": get_profile("voc", adaptive_k=True),
     "fisher": FisherProfile(),
     "fisher-one-pass": FisherProfile(passes=1),
 }
@@ -105,10 +109,40 @@ BASES = {
     "iscam-from-lpcam": Base("IS-CAM from LPCAM", "iscam", settings=MethodSettings(iscam_from="lpcam")),
     "pacam": Base("PACAM", "pacam"),
     "fisher": Base("Fisher", "fisher", "fisher", seeded=False),
+    "restarts": Base("LPCAM, `voc` profile, three starts", "lpcam", "restarts"),
+    "relative-threshold": Base("LPCAM, `voc` profile, relative threshold", "lpcam", "relative-threshold"),
+    "weigh-sizes": Base("LPCAM, `voc` profile, sizes as weights", "lpcam", "weigh-sizes"),
+    "adaptive-k": Base("LPCAM, `voc` profile, adaptive K", "lpcam", "adaptive-k"),
     "fisher-one-pass": Base("Fisher, one pass", "fisher", "fisher-one-pass", seeded=False),
 }
 PLAIN = ("lpcam", "lpcam-coco")
 """Plain LPCAM; what a row is held against is the better of them on the same photos."""
+
+
+@dataclass(frozen=True)
+class EvenWalk(Walk):
+    """The walk with one length for all images, however many classes they hold."""
+
+    def rate(self, classes: int) -> float:
+        """Return r."""
+        return self.restart
+
+
+@dataclass(frozen=True)
+class WalkOfRuns(Walk):
+    """The walk of the maps of several runs at once, each as if it walked alone.
+
+    Attributes:
+        alone: The walk of one.
+        runs: How many.
+    """
+
+    alone: Walk = Walk()
+    runs: int = 1
+
+    def rate(self, classes: int) -> float:
+        """Return r for the image's classes, of which every run has a map."""
+        return self.alone.rate(classes // self.runs)
 
 
 @dataclass(frozen=True)
@@ -117,35 +151,42 @@ class Post:
 
     Attributes:
         title: As a person reads it.
-        propagation: What is done with the maps.
+        walk: Of the maps.
+        edges: Of the maps.
         bases: Of `BASES`, the methods that it follows; all when empty.
     """
 
     title: str
-    propagation: Propagation = Propagation()
+    walk: Walk | None = None
+    edges: str | None = None
     bases: tuple[str, ...] = ()
 
-
-def _walk(title: str, **changes: Any) -> Post:
-    return Post(f"walk, {title}", Propagation(Walk(**changes)), INGREDIENTS_ON)
+    @property
+    def propagation(self) -> Propagation:
+        """What is done with the maps."""
+        return Propagation(self.walk, self.edges)
 
 
 NOTHING = "none"
+PROPAGATED = ("cam", *PLAIN, "iscam", "iscam-from-lpcam", "pacam", "fisher")
 INGREDIENTS_ON = ("cam", "lpcam-coco", "fisher")
 """Methods on which the ingredients of the walk are turned off one by one."""
 POSTS = {
     NOTHING: Post("nothing"),
-    "walk": Post("walk", Propagation(Walk())),
-    "pamr": Post("PAMR", Propagation(edges="pamr"), ("cam", *PLAIN, "iscam", "fisher")),
-    "walk-pamr": Post("walk, PAMR", Propagation(Walk(), "pamr")),
-    "walk-5": _walk("5 steps without restart", restart=0.0, steps=5),
-    "walk-20": _walk("20 steps without restart", restart=0.0, steps=20),
-    "walk-power-6": _walk("power 6", power=6.0),
-    "walk-neighbours-2": _walk("2 % neighbours", neighbours=0.02),
-    "walk-neighbours-8": _walk("8 % neighbours", neighbours=0.08),
-    "walk-floor": _walk("floor left", floor=False),
-    "walk-level": _walk("one level", levels=1),
+    "walk": Post("walk", Walk(), bases=PROPAGATED),
+    "pamr": Post("PAMR", edges="pamr", bases=("cam", *PLAIN, "iscam", "fisher")),
+    "walk-pamr": Post("walk, PAMR", Walk(), "pamr"),
+    "walk-5": Post("walk of 5 steps, no restart", Walk(restart=0, steps=5), bases=INGREDIENTS_ON),
+    "walk-20": Post("walk of 20 steps, no restart", Walk(restart=0, steps=20), bases=INGREDIENTS_ON),
+    "walk-even": Post("walk of one length for all", EvenWalk(), bases=INGREDIENTS_ON),
+    "walk-power-6": Post("walk, power 6", Walk(power=6), bases=INGREDIENTS_ON),
+    "walk-neighbours-2": Post("walk, 2 % neighbours", Walk(neighbours=0.02), bases=INGREDIENTS_ON),
+    "walk-neighbours-8": Post("walk, 8 % neighbours", Walk(neighbours=0.08), bases=INGREDIENTS_ON),
+    "walk-floor": Post("walk, floor left", Walk(floor=False), bases=INGREDIENTS_ON),
+    "walk-level": Post("walk on one level", Walk(levels=1), bases=INGREDIENTS_ON),
+    "walk-crf": Post("walk, CRF", Walk(), "crf", ("cam", "fisher")),
 }
+"""The last takes a second a photo and method, and the extra ``crf``: only where it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +211,8 @@ class Row:
         return [f"{self.key} {seed}" for seed in (seeds if BASES[self.base].seeded else seeds[:1])]
 
 
-ROWS = tuple(Row(base, post) for base in BASES for post, entry in POSTS.items() if base in (entry.bases or BASES))
+EVERY = tuple(Row(base, post) for base in BASES for post, entry in POSTS.items() if base in (entry.bases or BASES))
+ROWS = tuple(row for row in EVERY if POSTS[row.post].edges != "crf")
 OF_ONE_CLASS = ("cam", *PLAIN, "fisher")
 POSTS_OF_ONE_CLASS = (NOTHING, "walk", "pamr", "walk-pamr")
 """Rows of the sets of one class."""
@@ -191,6 +233,7 @@ class Settings:
         block: Photos that are counted before the counts are saved.
         checked: Photos on which the maps are held against those of `lpcam.generate`.
         device: Of the maps.
+        crf: Whether rows with the dense CRF are counted.
         painted: Photos of the demo data set, train and val, which serves where the real photos are not.
         recipe: Of the demo's classifier.
     """
@@ -205,6 +248,7 @@ class Settings:
     block: int = 32
     checked: int = 1
     device: str = "cpu"
+    crf: bool = False
     painted: tuple[int, int] = (6, 2)
     recipe: DemoRecipe = DemoRecipe(epochs=30, batch_size=4, longest=64, crop=48)
 
@@ -405,16 +449,16 @@ def _merged(
 ) -> list[ActivationMaps]:
     """Merge the maps of R runs, one [K, h, w] a scale each, and propagate them.
 
-    Walk and PAMR do the same with every map, but for the restart, which is times the number of maps: they are given all
-    runs' maps at once and an R-th of the restart, so that affinities and weights are made once.
+    Walk and PAMR do the same with every map, whatever the others: they are given the maps of all runs at once, so that
+    affinities and weights are made once.
     """
     if not propagation or propagation.edges == "crf" or not labels:
         each = zip(runs, epsilons, strict=True)
         return [propagation.merge(maps, labels, size, epsilon, scene) for maps, epsilon in each]
     at_once = [torch.cat(of_scale) for of_scale in zip(*runs, strict=True)]
-    walk = propagation.walk and replace(propagation.walk, restart=propagation.walk.restart / len(runs))
-    together_done = replace(propagation, walk=walk).merge(at_once, tuple(range(len(at_once[0]))), size, 0.0, scene)
-    strided, high_res = (maps.chunk(len(runs)) for maps in (together_done.strided, together_done.high_res))
+    walk = propagation.walk and WalkOfRuns(**vars(propagation.walk), alone=propagation.walk, runs=len(runs))
+    merged = replace(propagation, walk=walk).merge(at_once, tuple(range(len(at_once[0]))), size, 0.0, scene)
+    strided, high_res = (maps.chunk(len(runs)) for maps in (merged.strided, merged.high_res))
     return [ActivationMaps(labels, *pair) for pair in zip(strided, high_res, strict=True)]
 
 
@@ -580,6 +624,8 @@ def run(settings: Settings, folder: Path, *, count_only: bool = False) -> Findin
         own = folder / name
         claim(own, replace(settings, parts=(name,)))
         part = ALL_PARTS[name](settings, own)
+        if settings.crf:
+            part = replace(part, rows=(*part.rows, *(row for row in EVERY if row not in ROWS)))
         counts, differs = _counts(part, settings, own)
         if count_only:
             continue
@@ -624,7 +670,9 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     settings = DRY if arguments.dry_run else Settings(parts=tuple(PARTS))
     scales = tuple(float(scale) for scale in arguments.scales.split(",")) if arguments.scales else settings.scales
     limit = arguments.limit or settings.limit
-    return replace(settings, parts=tuple(arguments.part or settings.parts), scales=scales, limit=limit)
+    return replace(
+        settings, parts=tuple(arguments.part or settings.parts), scales=scales, limit=limit, crf=arguments.crf
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -633,6 +681,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--part", action="append", help=f"{', '.join(ALL_PARTS)} (default all but {DEMO})")
     options.add_argument("--scales", default="", help="of the views (default 1,.5,1.5)")
     options.add_argument("--limit", type=int, default=0, help="photos a split (default all)")
+    options.add_argument("--crf", action="store_true", help="rows with the dense CRF too: seconds a photo")
     options.add_argument("--count", action="store_true", help="only count; a call without it scores")
     options.add_argument("--folder", type=Path, default=None, help="keep what was done here (default temporary)")
     arguments = options.parse_args(argv)

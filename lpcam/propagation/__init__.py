@@ -81,11 +81,15 @@ class Walk:
 
     def carry(self, maps: Tensor, ground: Ground) -> Tensor:
         """Return maps [K, h, w] on the ground's grid after the walk."""
-        restart = min(self.restart * len(maps) ** 2, max(_MOST_RESTART, self.restart))
+        restart = self.rate(len(maps))
         walked = random_walk(
             ground.vectors, maps, power=ground.power, restart=restart, steps=self.steps, bound=self.bound
         )
         return without_floor(walked) if self.floor else walked
+
+    def rate(self, classes: int) -> float:
+        """Return r for an image of K classes."""
+        return min(self.restart * classes**2, max(_MOST_RESTART, self.restart))
 
 
 @dataclass(frozen=True)
