@@ -24,7 +24,7 @@ from lpcam.records import ActivationMaps
 from lpcam.views import merge_scales, normalise, strided_size, sum_resized
 
 EDGES = ("pamr", "crf")
-_MOST_RESTART = 0.4
+_MOST_RESTART = 0.5
 _EVEN = 1e-4
 """A map whose values differ by less than this share of its maximum says nothing."""
 
@@ -40,7 +40,7 @@ class Walk:
         neighbours: Share of the positions that one belongs together with on average; it chooses the power.
         power: p, the same for all images, in place of that; None for the choice by ``neighbours``.
         restart: Share of its start that a position keeps at every step where the image holds one class; r is
-            ``restart`` · K² for K classes, .4 at most.
+            ``restart`` · K² for K classes, .5 at most.
         steps: t. With restarts the result hardly changes after some 1/r steps.
         floor: Whether the least value of a map, which a long walk leaves everywhere, is taken off it.
         levels: How many levels of the network say what belongs together: the last but one, which is the last stage at
@@ -54,7 +54,7 @@ class Walk:
 
     neighbours: float = 0.04
     power: float | None = None
-    restart: float = 0.03
+    restart: float = 0.05
     steps: int = 30
     floor: bool = True
     levels: int = 2

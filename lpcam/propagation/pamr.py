@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 DILATIONS = (1, 2, 4, 8)
-ITERATIONS = 10
+ITERATIONS = 5
 _SHARPNESS = 0.1
 _EPSILON = 1e-8
 """Added to σ for colours in 0..1."""
