@@ -426,7 +426,7 @@ def maps_of(ready: Ready, loaded: Loaded) -> dict[str, ActivationMaps]:
     labels = loaded.photos[0].labels
     views: dict[tuple[str, int], list[Tensor]] = {key: [] for key in ready.methods}
     scenes: dict[str, Scene] = {}
-    for index, (seen,) in enumerate(ready.forward.seen(loaded, levels=True)):
+    for index, (seen,) in enumerate(ready.forward.seen(loaded, levels=range(len(ready.forward.scales)))):
         if index == ready.forward.nearest:
             levels, pixels = [mirror_added(level) for level in seen.levels], ready.forward.pixels(loaded, 0)
             posts = dict.fromkeys(row.post for row in ready.part.rows)

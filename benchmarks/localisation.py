@@ -335,7 +335,10 @@ def costs(ready: Ready, settings: Settings) -> dict[str, Any]:
     step = max(1, len(split.photos) // settings.costed)
     chosen = replace(split, photos=split.photos[::step][: settings.costed])
     loaded = [_loaded(ready.forward, photo) for photo in chosen.photos]
-    seen = [(entry, [scale[0] for scale in ready.forward.seen(entry, levels=True)]) for entry in loaded]
+    seen = [
+        (entry, [scale[0] for scale in ready.forward.seen(entry, levels=range(len(ready.forward.scales)))])
+        for entry in loaded
+    ]
     methods = {key: ready.methods[_runs(key, study.seeds)[0][0]] for key in ROWS}
     maps = measure_in_turns(
         {key: _maps_call(method, seen) for key, method in methods.items()}, repeats=settings.map_rounds
@@ -375,7 +378,7 @@ def _maps_call(method: Method, seen: Sequence[tuple[Loaded, list[ViewFeatures]]]
 def _forwards_call(forward: Forward, loaded: Sequence[Loaded], *, levels: bool = False) -> Callable[[], object]:
     def call() -> None:
         for entry in loaded:
-            for _ in forward.seen(entry, levels=levels):
+            for _ in forward.seen(entry, levels=range(len(forward.scales)) if levels else ()):
                 pass
 
     return call

@@ -32,7 +32,7 @@ def test_a_map_fills_its_side_of_an_edge_and_stops_there():
     maps = torch.zeros(1, 24, 24)
     maps[:, 8:16, 4:14] = 1  # two columns lie beyond the edge
     settled = pamr(pixels, maps)[0]
-    assert settled[10, 11] > 4 * settled[10, 12]
+    assert settled[10, 11] > 3 * settled[10, 12]
     blurred = pamr(torch.zeros_like(pixels), maps)[0]
     assert blurred[10, 11] < 1.1 * blurred[10, 12]  # it is the edge that does it
 

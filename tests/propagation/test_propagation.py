@@ -128,6 +128,7 @@ def test_the_floor_is_taken_off_what_says_something():
         ({"steps": -1}, "propagate-steps"),
         ({"levels": 0}, "propagate-levels"),
         ({"levels": 4}, "propagate-levels"),
+        ({"positions": 0}, "propagate-positions"),
     ],
 )
 def test_what_cannot_be_walked_is_refused_by_its_option(wrong, named):
@@ -147,11 +148,33 @@ def test_unknown_edges_and_a_missing_crf_are_refused_at_once(monkeypatch):
         Propagation(edges="crf")
 
 
-def test_what_made_the_maps_is_told_without_what_does_not_matter():
-    told = Propagation(Walk(bound=1), "pamr").as_json()
+def test_what_made_the_maps_is_told():
+    told = Propagation(Walk(restart=0.2), "pamr").as_json()
     assert told["edges"] == "pamr"
-    assert told["walk"]["restart"] == Walk().restart
-    assert "bound" not in told["walk"]
+    assert told["walk"]["restart"] == 0.2
+
+
+@pytest.mark.parametrize("grid", [(24, 32), (94, 125), (1, 9000), (9000, 1)])
+def test_a_large_photo_walks_on_a_grid_of_its_shape_that_fits(grid):
+    walk = Walk(power=2.0, steps=1)
+    ground = walk.ground([torch.rand(2, *grid), torch.rand(3, 1, 1)])
+    height, width = ground.grid
+    assert len(ground.vectors) == height * width <= walk.positions
+    assert (ground.grid == grid) == (grid == (24, 32))
+    assert height * width > 0.9 * min(walk.positions, grid[0] * grid[1])
+
+
+def test_a_coarser_grid_gives_nearly_the_same_map():
+    blob = torch.zeros(2, 20, 20)
+    blob[0, 4:12, 4:12] = 1
+    blob[1] = 1 - blob[0]
+    start = torch.zeros(1, 20, 20)
+    start[0, 6:8, 6:8] = 1
+    fine, coarse = (
+        Propagation(walk).merge([start], (0,), (80, 80), 0.0, Propagation(walk).scene([blob, blob], PIXELS)).high_res
+        for walk in (Walk(power=2.0), Walk(power=2.0, positions=100))
+    )
+    assert (fine - coarse).abs().mean() < 0.05
 
 
 @pytest.mark.gpu

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from lpcam.propagation import walk as room
-from lpcam.propagation.walk import calibrated_power, directions, random_walk
+from lpcam.propagation.walk import calibrated_power, random_walk
+from lpcam.propagation.walk import directions as directions_on
 from tests.reference import propagation as reference
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     """Return numbers of both signs in float64."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def directions(levels: list[torch.Tensor], grid: tuple[int, int] | None = None) -> torch.Tensor:
+    """Return directions on the first level's grid, if no other is named."""
+    return directions_on(levels, grid or (levels[0].shape[1], levels[0].shape[2]))
 
 
 # By hand, two positions with cosine .6 and p = 2: a = 1 .36 / .36 1, A = .7353 .2647 / .2647 .7353.
@@ -28,32 +33,13 @@ def test_a_step_on_paper():
 @pytest.mark.parametrize(
     ("channels", "height", "width", "classes"), [(6, 4, 5, 3), (3, 1, 1, 1), (1, 2, 3, 1), (5, 7, 2, 4)]
 )
-@pytest.mark.parametrize("bound", [room.BOUND, 1, 300])
-def test_it_is_the_dense_walk_whatever_the_bound(channels, height, width, classes, bound):
+def test_it_is_the_dense_walk(channels, height, width, classes):
     levels = [random(channels, height, width), random(2, 2 * height + 1, 2 * width, seed=1)]
     levels[0][:, 0, 0] = 0
     maps = random(classes, height, width, seed=2).abs()
-    walked = random_walk(directions(levels), maps, power=2.5, restart=0.1, steps=4, bound=bound)
+    walked = random_walk(directions(levels, (height, width)), maps, power=2.5, restart=0.1, steps=4)
     dense = reference.affinities([level.numpy() for level in levels], 2.5)
     np.testing.assert_allclose(walked.numpy(), reference.walk(dense, maps.numpy(), 0.1, 4), rtol=0, atol=1e-9)
-
-
-def test_no_more_affinities_are_held_than_the_bound_allows(monkeypatch):
-    held = []
-    original = torch.split
-
-    def watched(vectors: torch.Tensor, rows: int) -> tuple[torch.Tensor, ...]:
-        held.append(rows * len(vectors) * vectors.element_size())
-        return original(vectors, rows)
-
-    monkeypatch.setattr(torch, "split", watched)
-    vectors = directions([random(3, 40, 30).float()])
-    maps = torch.rand(1, 40, 30)
-    random_walk(vectors, maps, power=3, restart=0.1, steps=3, bound=50_000)
-    assert len(held) == 3
-    assert max(held) <= 50_000
-    random_walk(vectors, maps, power=3, restart=0.1, steps=3, bound=10_000_000)
-    assert len(held) == 4  # all fits: made once
 
 
 def test_no_map_no_step_and_a_full_restart_change_nothing():
