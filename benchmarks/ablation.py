@@ -115,6 +115,8 @@ BASES = {
     "adaptive-k": Base("LPCAM, `voc` profile, adaptive K", "lpcam", "adaptive-k"),
     "fisher-one-pass": Base("Fisher, one pass", "fisher", "fisher-one-pass", seeded=False),
 }
+SWITCHES = ("restarts", "relative-threshold", "weigh-sizes", "adaptive-k", "fisher-one-pass")
+"""Each clusters anew; seen with the given classifier."""
 PLAIN = ("lpcam", "lpcam-coco")
 """Plain LPCAM; what a row is held against is the better of them on the same photos."""
 
@@ -304,7 +306,9 @@ def _probe(name: str, settings: Settings, folder: Path) -> Part:
         report = train_head(given.study.train, out, **frozen, device=settings.device, overwrite=True)
         write_json(said, {"l2": report.l2, "map": report.map, "photos": report.images})
     study = replace(given.study, classifier=ClassifierSource(ARCH, out, stride=16))
-    return Part(given.title, "linear probe", study, given.names, facts=read_json(said, repair=f"remove {folder}"))
+    facts = read_json(said, repair=f"remove {folder}")
+    rows = tuple(row for row in ROWS if row.base not in SWITCHES)
+    return Part(given.title, "linear probe", study, given.names, rows, facts=facts)
 
 
 def _animal(name: str, settings: Settings, folder: Path) -> Part:

@@ -333,20 +333,19 @@ def test_weighed_prototypes_count_by_the_vectors_of_their_clusters():
 
 
 def test_adaptive_k_is_halved_while_little_is_lost():
-    corners = 10 * torch.eye(4).repeat(25, 1)
-    noisy = corners + torch.rand(100, 4, generator=torch.Generator().manual_seed(0))
-    noise = torch.rand(100, 4, generator=torch.Generator().manual_seed(1)) + 1
+    generator = torch.Generator().manual_seed(0)
+    corners = 30 * torch.eye(4, 32).repeat(100, 1) + torch.randn(400, 32, generator=generator)
+    one = 30 * torch.eye(1, 32) + torch.randn(3000, 32, generator=generator)
 
-    def counts(k: int, **switches: bool) -> tuple[int, int]:
-        profile = Profile(k=k, restarts=3, class_threshold=0, **switches)
-        found = build_class(gather_of(noisy, noise), torch.rand(2, 4), 0, profile, seed=0)
+    def counts(k: int, rest: torch.Tensor, **switches: bool) -> tuple[int, int]:
+        profile = Profile(k=k, restarts=5, class_threshold=0, **switches)
+        found = build_class(gather_of(corners, rest), torch.rand(2, 32, generator=generator), 0, profile, seed=0)
         return int(found.is_object.sum()), int((~found.is_object).sum())
 
-    assert counts(4, adaptive_k=True)[0] == 4  # two of four corners would leave much
-    assert counts(4) == (4, 4)
-    assert counts(1, adaptive_k=True) == (1, 1)
-    same = build_class(gather_of(corners, corners), torch.rand(2, 4), 0, Profile(k=16, adaptive_k=True), seed=0)
-    assert int(same.is_object.sum()) == 4  # from 16 by halves; no centre is left over
+    assert counts(8, one) == (8, 8)
+    assert counts(8, one, adaptive_k=True) == (4, 1)
+    assert counts(8, one[:400], adaptive_k=True) == (4, 8)  # of few vectors each centre explains more than a twentieth
+    assert counts(1, one, adaptive_k=True) == (1, 1)
 
 
 def test_a_file_names_the_switches_that_are_on_and_no_other(tmp_path):

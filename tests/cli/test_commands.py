@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 from lpcam_cli.main import main
 from PIL import Image
 
+from lpcam.prototypes import Prototypes
+
 COMMANDS = (
     "extract-features",
     "cluster",
@@ -86,6 +88,15 @@ def test_image_specific_and_context_prototypes_from_photos_to_scores(extracted):
     ]
     assert made_by[0]["iscam_from"] == "lpcam"
     assert (made_by[1]["top"], made_by[1]["alignment"], made_by[1]["bank"]) == (2, False, True)
+
+
+def test_switches_of_the_clustering_are_in_the_prototype_file(extracted):
+    switches = ("--relative-threshold", "--weigh-sizes", "--adaptive-k")
+    result = lpcam("cluster", "--k", 3, *switches, "-w", extracted)
+    assert result.exit_code == 0, result.stderr
+    made = Prototypes.load(extracted / "prototypes.safetensors").provenance.profile
+    assert (made.relative_threshold, made.weigh_sizes, made.adaptive_k) == (True, True, True)
+    assert "--overwrite" in error_line(lpcam("cluster", "--k", 3, *switches[1:], "-w", extracted))
 
 
 def test_discriminants_from_photos_to_scores(extracted):
