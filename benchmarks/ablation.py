@@ -219,6 +219,9 @@ OF_ONE_CLASS = ("cam", *PLAIN, "fisher")
 POSTS_OF_ONE_CLASS = (NOTHING, "walk", "pamr", "walk-pamr")
 """Rows of the sets of one class."""
 
+LEAST = {"given-real_voc_animals": 0.12, "given-real_coco_subset": 0.05}
+"""mIoU that walk and PAMR together are to bring over plain LPCAM; no class is to lose a point."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -634,6 +637,7 @@ def run(settings: Settings, folder: Path, *, count_only: bool = False) -> Findin
         if count_only:
             continue
         found[name] = _scores(part, counts, settings)
+        checks += _claims(name, found[name])
         title = f"{part.title}, {part.classifier}"
         checks.append(
             Check(f"{title}: largest difference of a map to generate's", differs, 1e-3, "at most", equality=True)
@@ -660,6 +664,23 @@ def _scores(part: Part, counts: Mapping[str, Counts], settings: Settings) -> dic
         "facts": dict(part.facts or {}),
         "splits": {split: summary(part, runs_of(part, counts, split, thresholds), settings) for split in counts},
     }
+
+
+def _claims(name: str, found: Mapping[str, Any]) -> list[Check]:
+    """Return what LPCAM with walk and PAMR is to gain over plain LPCAM, and what no class is to lose."""
+    least = LEAST.get(name, 0.0)
+    checks = []
+    for split, of_split in found["splits"].items():
+        for key in (f"{base}+walk-pamr" for base in PLAIN):
+            over, title = (
+                of_split["rows"][key]["over_plain"],
+                f"{found['title']}, {split}, {found['classifier']}: {key}",
+            )
+            checks.append(Check(f"{title} over plain LPCAM", over["miou"], least, "at least"))
+            if name in LEAST:
+                worst = over["worst_class"]
+                checks.append(Check(f"{title}, worst class {worst['name']}", worst["iou"], -0.01, "at least"))
+    return checks
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

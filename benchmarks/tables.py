@@ -158,8 +158,6 @@ def _of_ablation(corner: str, cell: Callable[[Mapping[str, Any]], str], *, one_c
 def _gain(row: Mapping[str, Any]) -> str:
     over = row["over_plain"]
     low, high = over["interval"]
-    if low == high == 0:
-        return "plain"
     return f"{100 * over['miou']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 

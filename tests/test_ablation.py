@@ -15,6 +15,7 @@ from benchmarks.by_photo import Counts, Table, count_photo, draws, interval, res
 from lpcam.errors import LpcamError
 from lpcam.evaluation import SeedScores, compute, mean_iou, parse_thresholds
 from lpcam.generate import activation_maps
+from lpcam.propagation import Walk
 from lpcam.records import ActivationMaps
 from tests.yardsticks import write_yardsticks
 
@@ -219,3 +220,10 @@ def test_the_tables_and_the_plot_show_every_row(tmp_path, monkeypatch):
 def test_a_part_that_is_not_there_is_told():
     with pytest.raises(LpcamError, match="did you mean"):
         ablation.main(["--dry-run", "--part", "given-real_voc_animal"])
+
+
+def test_runs_walk_at_once_as_each_alone_and_an_even_walk_minds_no_classes():
+    assert ablation.WalkOfRuns(alone=Walk(), runs=4).rate(8) == Walk().rate(2) > Walk().rate(1)
+    assert ablation.EvenWalk(restart=0.1).rate(3) == 0.1
+    together = ablation.WalkOfRuns(alone=ablation.EvenWalk(restart=0.1), runs=4)
+    assert together.rate(8) == 0.1
