@@ -17,12 +17,13 @@ from PIL import Image
 
 from lpcam import corridor
 from lpcam.backbones.demo import build
-from lpcam.corridor import ClusterReport, EvaluationReport
+from lpcam.corridor import ClusterReport, EvaluationReport, MethodSettings
 from lpcam.datasets import read_mask, read_photo
 from lpcam.datasets.demo import TRAIN_PHOTOS, VAL_PHOTOS, write_demo
 from lpcam.files import write_atomically
 from lpcam.forward import resolve_device
 from lpcam.profiles import Profile
+from lpcam.propagation import Propagation
 from lpcam.records import ActivationMaps, DataSplit, Execution, Progress, silent
 from lpcam.refiners import get_refiner
 from lpcam.report import pictures
@@ -36,6 +37,8 @@ from lpcam.workspace import Workspace
 BASELINE, METHOD = "cam", "lpcam"
 TITLES = {BASELINE: "CAM", "class-prototypes": "class prototypes only", METHOD: "LPCAM"}
 """Methods in the order of the table, and how a person reads them."""
+SETTLED = f"{METHOD} --pamr"
+"""The last line of the table: the same maps, settled on the photo's edges."""
 
 _REFINER = "irn"
 _OVERVIEW_BYTES = 300_000
@@ -46,7 +49,7 @@ class MethodRow:
     """A line of the final table; every number is a fraction in 0..1.
 
     Attributes:
-        method: As ``--method`` takes it.
+        method: As ``--method`` takes it, and what follows it.
         title: As a person reads it.
         miou: mIoU of the training photos' seeds at the best threshold, background included.
         precision: At that threshold, mean over the classes and the background.
@@ -71,7 +74,7 @@ class DemoResult:
     """What the demo found, and where it lies.
 
     Attributes:
-        rows: CAM, class prototypes only, LPCAM.
+        rows: CAM, class prototypes only, LPCAM, and LPCAM settled on edges.
         prototypes: For every class how many class and context prototypes were kept, and whether it fell back.
         page: The page of pictures.
         overview: One picture for a README.
@@ -150,10 +153,15 @@ def run_demo(
         workspace, profile=profile, seed=seed, device=device, overwrite=True, progress=progress
     )
     watch.lap("cluster")
-    corridor.generate(workspace, methods=tuple(TITLES), execution=execution, overwrite=True, progress=progress)
-    corridor.generate(workspace, methods=tuple(TITLES), split="val", execution=execution, progress=progress)
+    settled = _settled_seeds(workspace)
+    for split_name in ("train", "val"):
+        made: dict[str, Any] = {"split": split_name, "execution": execution, "progress": progress}
+        made["overwrite"] = split_name == "train"
+        corridor.generate(workspace, methods=tuple(TITLES), **made)
+        corridor.generate(workspace, methods=(METHOD,), settings=_ON_EDGES, out=settled, **made)
     watch.lap("generate")
-    rows = tuple(_evaluate(workspace, method, progress) for method in TITLES)
+    last = _evaluate(workspace, METHOD, progress, settled)
+    rows = (*(_evaluate(workspace, method, progress) for method in TITLES), last)
     watch.lap("evaluate")
     page, overview = _show(out / "report", workspace, source.open(), rows, clustered, (seed, profile), progress)
     watch.lap("report")
@@ -172,13 +180,21 @@ class _Watch:
         self.seconds[stage], self._last = round(now - self._last, 2), now
 
 
-def _evaluate(workspace: Workspace, method: str, progress: Progress) -> MethodRow:
-    held_out = corridor.evaluate(workspace, method=method, split="val", progress=progress)
-    report = corridor.evaluate(workspace, method=method, progress=progress)  # last: its file is the one that stays
+_ON_EDGES = MethodSettings(propagation=Propagation(edges="pamr"))
+
+
+def _settled_seeds(workspace: Workspace) -> Path:
+    return workspace.root / "seeds-on-edges" / METHOD / _REFINER
+
+
+def _evaluate(workspace: Workspace, method: str, progress: Progress, settled: Path | None = None) -> MethodRow:
+    shared: dict[str, Any] = {"method": method, "seeds": settled, "progress": progress}
+    held_out = corridor.evaluate(workspace, split="val", **shared)
+    report = corridor.evaluate(workspace, **shared)  # last: its file is the one that stays
     best = report.curve.best
     return MethodRow(
-        method,
-        TITLES[method],
+        SETTLED if settled else method,
+        f"{TITLES[method]}, PAMR" if settled else TITLES[method],
         best.miou,
         best.precision,
         best.recall,
@@ -227,7 +243,9 @@ def _show(
     """Write the page and the overview."""
     refiner = get_refiner(_REFINER)
     methods = {
-        row.method: Seeds(row.title, workspace.seeds(row.method, _REFINER), row.threshold, refiner) for row in rows
+        row.method: Seeds(row.title, workspace.seeds(row.method, _REFINER), row.threshold, refiner)
+        for row in rows
+        if row.method in TITLES
     }
     before, after = methods[BASELINE], methods[METHOD]
     chosen = choose(measure(split, before, after, progress), split.classes)
@@ -273,7 +291,8 @@ def _page(
             "class activation maps (CAM) light the parts that tell the classes apart, such as heads; LPCAM clusters "
             "the same network's features into prototypes, keeps those that belong to the class, and finds the rest "
             "of the object.",
-            f"Nothing is trained for it. Seed mIoU: CAM {_percent(cam.miou)} %, LPCAM {_percent(lpcam.miou)} %.",
+            f"Nothing is trained for it. Seed mIoU: CAM {_percent(cam.miou)} %, LPCAM {_percent(lpcam.miou)} %, and "
+            f"{_percent(by_method[SETTLED].miou)} % once PAMR has settled its maps on the edges of the photos.",
         ),
         tables=(
             Table(
