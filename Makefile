@@ -36,7 +36,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Under ten minutes on two cores; `make bench-real` needs the photos and takes over an hour.
+# Under ten minutes on two cores; `make bench-real` needs the photos and takes hours.
 bench: setup
 	for name in startup map_stage kmeans_speed generate_speed memory peers cost; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
@@ -48,7 +48,9 @@ bench: setup
 bench-real: setup
 	$(BIN)/python -m benchmarks.real_photos
 	$(BIN)/python -m benchmarks.localisation
+	$(BIN)/python -m benchmarks.ablation
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.plots
 
 clean:
 	rm -rf $(VENV) build *.egg-info lpcam_work lpcam_demo .mypy_cache .ruff_cache .pytest_cache

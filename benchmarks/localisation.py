@@ -16,44 +16,50 @@ features that are there, and of ``lpcam generate`` as a whole.
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks import real_photos
-from benchmarks.real_photos import ARCH, WEIGHTS, YARDSTICKS, count_maps, real_data, scored, source_of
+from benchmarks.real_photos import YARDSTICKS, count_maps, scored
 from benchmarks.record import Check, Findings, Timing, conclude, environment, measure_in_turns, parser
+from benchmarks.studies import (
+    DEMO,
+    Study,
+    claim,
+    cluster_once,
+    copy_whole,
+    demo_study,
+    extract,
+    over_runs,
+    parts,
+    real_study,
+    support_once,
+)
 from benchmarks.together import together
-from lpcam.backbones.demo import build
-from lpcam.corridor import MethodSettings, cluster, cluster_support, evaluate, extract_features, generate
+from lpcam.corridor import MethodSettings, evaluate, generate
 from lpcam.corridor.basis import read_basis
 from lpcam.corridor.methods import Means, make_method
-from lpcam.datasets.demo import TRAIN_PHOTOS, VAL_PHOTOS, write_demo
+from lpcam.datasets.demo import TRAIN_PHOTOS, VAL_PHOTOS
 from lpcam.errors import LpcamError, unknown
 from lpcam.evaluation import Score, SeedScores, compute, parse_thresholds
-from lpcam.files import write_atomically, write_json
+from lpcam.files import write_atomically
 from lpcam.forward import Forward, Loaded
 from lpcam.methods import Method
 from lpcam.methods.pacam import Awareness
 from lpcam.profiles import get_profile
 from lpcam.records import DataSplit, Execution, ViewFeatures
-from lpcam.sources import ClassifierSource, DataSource
-from lpcam.training.checkpoint import save_classifier
-from lpcam.training.demo import DemoRecipe, train_demo_classifier
+from lpcam.sources import DataSource
+from lpcam.training.demo import DemoRecipe
 from lpcam.views import PUBLISHED_SCALES, merge_scales
-from lpcam.workspace import Workspace
 
-DEMO = "demo"
 SETS = (DEMO, *YARDSTICKS)
 
 
@@ -161,45 +167,6 @@ DRY = Settings(
 )
 
 
-@dataclass(frozen=True)
-class Study:
-    """Photos with a classifier.
-
-    Attributes:
-        folder: Of workspace and counts.
-        sources: By split; prototypes come from the first.
-        classifier: Of the photos.
-        seeds: Of the clusterings.
-        scales: Of the views.
-        mean_over: Class names the mean is taken over; all when empty.
-    """
-
-    folder: Path
-    sources: dict[str, DataSource]
-    classifier: ClassifierSource
-    seeds: tuple[int, ...]
-    scales: tuple[float, ...]
-    mean_over: tuple[str, ...] = ()
-
-    @property
-    def workspace(self) -> Workspace:
-        """Features, and what was clustered last."""
-        return Workspace(self.folder / "work")
-
-    @property
-    def train(self) -> DataSource:
-        """The photos that prototypes come from."""
-        return next(iter(self.sources.values()))
-
-    def prototypes(self, seed: int) -> Path:
-        """Return LPCAM's prototypes of a seed."""
-        return self.folder / f"prototypes-{seed}.safetensors"
-
-    def support(self, seed: int) -> Path:
-        """Return CPAL's context of a seed."""
-        return self.folder / f"support-{seed}.safetensors"
-
-
 class Tally(SeedScores):
     """Counts of photos that were counted before, known by their confusions."""
 
@@ -224,25 +191,11 @@ def studies_of(name: str, settings: Settings, folder: Path) -> tuple[str, list[S
         LpcamError: the real photos are not there, or OpenCV, which paints the demo, is missing.
     """
     if name == DEMO:
-        return "demo data set", [_demo_study(seed, settings, folder / f"{DEMO}-{seed}") for seed in settings.seeds]
-    yardstick, data = YARDSTICKS[name], real_data()
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    splits = ("train", *((yardstick.held_out,) if yardstick.held_out else ()))
-    sources = {split: source_of(data / yardstick.folder, split, settings.limit, folder / name) for split in splits}
-    classifier = ClassifierSource(ARCH, data / "weights" / WEIGHTS, stride=16)
-    study = Study(folder / name, sources, classifier, settings.seeds, settings.scales, yardstick.mean_over)
-    return yardstick.title, [study]
-
-
-def _demo_study(seed: int, settings: Settings, folder: Path) -> Study:
-    data, weights = folder / "data", folder / "classifier.pth"
-    sources = {split: DataSource("demo", data, split) for split in ("train", "val")}
-    if not weights.exists():
-        train, val = settings.painted
-        write_demo(data, seed=seed, train=train, val=val)
-        state = train_demo_classifier(build("demo"), sources["train"].open(), recipe=settings.recipe, seed=seed)
-        save_classifier(weights, state)
-    return Study(folder, sources, ClassifierSource("demo", weights), (seed,), settings.scales)
+        painted: dict[str, Any] = {"painted": settings.painted, "recipe": settings.recipe, "scales": settings.scales}
+        return "demo data set", [demo_study(seed, folder / f"{DEMO}-{seed}", **painted) for seed in settings.seeds]
+    asked: dict[str, Any] = {"seeds": settings.seeds, "scales": settings.scales, "limit": settings.limit}
+    title, study = real_study(name, folder / name, **asked)
+    return title, [study]
 
 
 # -- maps and counts ---------------------------------------------------------------------------------
@@ -267,37 +220,18 @@ class Ready:
 
 def prepare(study: Study, settings: Settings) -> Ready:
     """Extract features, cluster with every seed, and make all methods; what is there is used again."""
-    workspace = study.workspace
-    extract_features(
-        workspace, study.train, study.classifier, scales=study.scales, execution=Execution(settings.device)
-    )
+    extract(study, settings.device)
     for seed in study.seeds:
-        _cluster(study, seed, settings)
-    basis = read_basis(workspace)
+        cluster_once(study, seed, settings.profile, get_profile(settings.profile), settings.device)
+        support_once(study, seed, settings.device)
+    basis = read_basis(study.workspace)
     net = study.classifier.load(len(basis.classes), settings.device)
     methods = {}
     for key, row in (EVERY if settings.variants else ROWS).items():
         for name, seed in _runs(key, study.seeds):
-            means = Means(net, basis.features, study.prototypes(seed), study.support(seed), row.settings)
-            methods[name] = make_method(row.method, means)
+            files = study.prototypes(seed, settings.profile), study.support(seed)
+            methods[name] = make_method(row.method, Means(net, basis.features, *files, row.settings))
     return Ready(study, Forward(net, study.scales), methods, together(methods))
-
-
-def _cluster(study: Study, seed: int, settings: Settings) -> None:
-    workspace, profile = study.workspace, get_profile(settings.profile)
-    if not study.prototypes(seed).exists():
-        cluster(workspace, profile=profile, seed=seed, device=settings.device, overwrite=True)
-        _copy(workspace.prototypes, study.prototypes(seed))
-    if not study.support(seed).exists():
-        cluster_support(workspace, seed=seed, device=settings.device, overwrite=True)
-        _copy(workspace.support, study.support(seed))
-
-
-def _copy(source: Path, target: Path) -> None:
-    def write(partial: Path) -> None:
-        shutil.copyfile(source, partial)
-
-    write_atomically(target, write)
 
 
 def _runs(key: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
@@ -314,17 +248,11 @@ def count(ready: Ready, split: str, settings: Settings) -> dict[str, SeedScores]
         LpcamError: a photo cannot be read.
     """
     opened, thresholds = ready.study.sources[split].open(), parse_thresholds(settings.thresholds)
-    blocks = [_block(ready, split, part, index, settings) for index, part in enumerate(_parts(opened, settings))]
+    each = enumerate(parts(opened, settings.written, settings.block))
+    blocks = [_block(ready, split, part, index, settings) for index, part in each]
     return {
         name: Tally(len(opened.classes), thresholds, _total(blocks, name), len(opened.photos)) for name in ready.methods
     }
-
-
-def _parts(split: DataSplit, settings: Settings) -> Iterator[DataSplit]:
-    """Yield the photos that are written too, and the others in blocks."""
-    edges = [0, *range(settings.written, len(split.photos), settings.block), len(split.photos)]
-    for first, last in itertools.pairwise(edges):
-        yield replace(split, photos=split.photos[first:last])
 
 
 def _block(ready: Ready, split: str, part: DataSplit, index: int, settings: Settings) -> dict[str, Tensor]:
@@ -346,11 +274,11 @@ def _total(blocks: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:
 def written_difference(ready: Ready, settings: Settings) -> float:
     """Write and evaluate seeds of the first photos as the commands do; return the largest difference of the mIoU."""
     study, seed = ready.study, ready.study.seeds[0]
-    _copy(study.prototypes(seed), study.workspace.prototypes)
-    _copy(study.support(seed), study.workspace.support)
+    copy_whole(study.prototypes(seed, settings.profile), study.workspace.prototypes)
+    copy_whole(study.support(seed), study.workspace.support)
     opened, thresholds = study.train.open(), parse_thresholds(settings.thresholds)
-    first = next(_parts(opened, settings))
-    few = _listed(study, first, "written")
+    first = next(parts(opened, settings.written, settings.block))
+    few = study.listed(first, "written")
     counted = _block(ready, next(iter(study.sources)), first, 0, settings)
     differences = []
     for key, scores in _written_scores(study, few, settings).items():
@@ -372,12 +300,6 @@ def _written_scores(study: Study, few: DataSource, settings: Settings) -> dict[s
             report = evaluate(study.workspace, method=method, data=few, thresholds=settings.thresholds)
             found[key] = report.curve.scores
     return found
-
-
-def _listed(study: Study, part: DataSplit, name: str) -> DataSource:
-    path = study.folder / f"{name}.txt"
-    path.write_text("".join(f"{photo.name}\n" for photo in part.photos), encoding="utf-8")
-    return study.train.with_split(str(path))
 
 
 def summary(
@@ -403,17 +325,6 @@ def _scored(scores: SeedScores, names: Sequence[str], mean_over: tuple[str, ...]
     return {**found, "curve": found["curve"]["miou"]}
 
 
-def over_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Return mean and standard deviation of the three measures (n − 1; 0 for a single run; None where one has none)."""
-    found: dict[str, float | None] = {}
-    for measure in ("miou", "precision", "recall"):
-        values = [run[measure] for run in runs]
-        whole = None not in values
-        found[measure] = float(np.mean(values)) if whole else None
-        found[f"{measure}_std"] = (float(np.std(values, ddof=1)) if len(values) > 1 else 0.0) if whole else None
-    return found
-
-
 # -- costs -------------------------------------------------------------------------------------------
 
 
@@ -424,7 +335,10 @@ def costs(ready: Ready, settings: Settings) -> dict[str, Any]:
     step = max(1, len(split.photos) // settings.costed)
     chosen = replace(split, photos=split.photos[::step][: settings.costed])
     loaded = [_loaded(ready.forward, photo) for photo in chosen.photos]
-    seen = [(entry, [scale[0] for scale in ready.forward.seen(entry, levels=True)]) for entry in loaded]
+    seen = [
+        (entry, [scale[0] for scale in ready.forward.seen(entry, levels=range(len(ready.forward.scales)))])
+        for entry in loaded
+    ]
     methods = {key: ready.methods[_runs(key, study.seeds)[0][0]] for key in ROWS}
     maps = measure_in_turns(
         {key: _maps_call(method, seen) for key, method in methods.items()}, repeats=settings.map_rounds
@@ -464,7 +378,7 @@ def _maps_call(method: Method, seen: Sequence[tuple[Loaded, list[ViewFeatures]]]
 def _forwards_call(forward: Forward, loaded: Sequence[Loaded], *, levels: bool = False) -> Callable[[], object]:
     def call() -> None:
         for entry in loaded:
-            for _ in forward.seen(entry, levels=levels):
+            for _ in forward.seen(entry, levels=range(len(forward.scales)) if levels else ()):
                 pass
 
     return call
@@ -472,7 +386,7 @@ def _forwards_call(forward: Forward, loaded: Sequence[Loaded], *, levels: bool =
 
 def _generate_timings(study: Study, chosen: DataSplit, settings: Settings) -> dict[str, Timing]:
     """Time the whole of ``lpcam generate``, with the classifier that is loaded and the seeds that are written."""
-    few = _listed(study, chosen, "costed")
+    few = study.listed(chosen, "costed")
     with tempfile.TemporaryDirectory() as folder:
         calls = {key: _generate_call(study, row, few, Path(folder) / key) for key, row in ROWS.items()}
         return measure_in_turns(calls, repeats=settings.generate_rounds)
@@ -530,20 +444,6 @@ def run(settings: Settings, folder: Path) -> Findings:
             cost = {"set": title, **costs(ready[0], settings)}
             checks += _prices(cost)
     return Findings({"sets": sets, "cost": cost}, tuple(checks))
-
-
-def claim(folder: Path, settings: Any) -> None:
-    """Make a folder the one of these settings and this commit.
-
-    Raises:
-        LpcamError: it is another's.
-    """
-    asked = json.loads(json.dumps({"settings": asdict(settings), "commit": environment()["commit"]}))
-    path = folder / "claim.json"
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != asked:
-        raise LpcamError(f"{folder} is of a run with other settings or another commit: choose another --folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, asked)
 
 
 def _split(ready: Sequence[Ready], split: str, settings: Settings) -> dict[str, Any]:

@@ -44,7 +44,9 @@ def write_photos(
     return DataSource("voc", root, "train", labels=root / "labels.csv")
 
 
-def write_classifier(arch: str, path: Path, *, stride: int = 16, seed: int = 0) -> ClassifierSource:
+def write_classifier(
+    arch: str, path: Path, *, stride: int = 16, seed: int = 0, classes: int = CLASSES
+) -> ClassifierSource:
     """Write a checkpoint of random weights, batch norm set by noise so that the features keep a healthy scale.
 
     Args:
@@ -52,10 +54,11 @@ def write_classifier(arch: str, path: Path, *, stride: int = 16, seed: int = 0) 
         path: The file.
         stride: Output stride it is to be loaded with.
         seed: Of the weights.
+        classes: That it tells apart.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = models.get_model(arch.removeprefix("torchvision/"), weights=None, num_classes=CLASSES)
+        network = models.get_model(arch.removeprefix("torchvision/"), weights=None, num_classes=classes)
         with torch.no_grad():
             network.train()
             for _ in range(8):

@@ -1,6 +1,7 @@
-"""The plots of docs/performance.md, drawn from the committed results and nothing else: ``python -m benchmarks.plots``.
+"""The plots of the pages, drawn from the committed results and nothing else: ``python -m benchmarks.plots``.
 
-A sweep of the cost benchmark is one log-log plot. A dashed grey line is a limit: what the backbone's forwards take.
+A sweep of the cost benchmark is one log-log plot. A dashed grey line is a limit: what the backbone's forwards take. The
+ablation is one figure, a panel a yardstick's split and classifier.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ _STYLES = {  # Okabe & Ito's colours, told apart by every kind of eye; the marke
     "one at a time": ("#D55E00", "^"),
     "k-means": ("#009E73", "D"),
 }
+_POINTS = [
+    *_STYLES.values(),
+    *(("#CC79A7", "v"), ("#56B4E9", "P"), ("#F0E442", "X"), ("#000000", "*")),
+]
 _TITLES = {
     "images": "Number of photos",
     "classes": "Classes of the data set",
@@ -36,12 +41,54 @@ def draw(record: dict[str, Any]) -> dict[str, Figure]:
     return {f"cost_{name}": _figure(name, sweep) for name, sweep in record["results"].items()}
 
 
+def draw_ablation(record: dict[str, Any]) -> Figure:
+    """Return the difference of every row of an ablation to plain LPCAM, with its interval."""
+    panels = [
+        (f"{part['title']}, {split}\n{part['classifier']}", of_split["rows"])
+        for part in record["results"]["parts"].values()
+        for split, of_split in part["splits"].items()
+        if not part["one_class"]
+    ]
+    titles = list(dict.fromkeys(row["title"] for _, rows in panels for row in rows.values()))
+    posts = list(dict.fromkeys(row["post"] for _, rows in panels for row in rows.values()))
+    height = 1.2 + 0.16 * len(titles) * max(2, len(posts))
+    figure = Figure(figsize=(2.2 + 2.4 * len(panels), height), dpi=120, layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, rows) in zip(grid, panels, strict=True):
+        _panel(axes, rows, titles, posts)
+        axes.set_title(title, loc="left", fontsize=9)
+    grid[0].set_yticks(range(len(titles)), [title.replace("`", "") for title in titles])
+    grid[0].set_ylim(len(titles) - 0.5, -0.5)
+    handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def _panel(axes: Axes, rows: dict[str, Any], titles: list[str], posts: list[str]) -> None:
+    """Draw a point and its interval for every row; what follows a method is told by colour and place."""
+    axes.axvline(0, color="#666666", linewidth=0.8, zorder=1)
+    for index, post in enumerate(posts):
+        chosen = [row for row in rows.values() if row["post"] == post]
+        gains = [100 * row["over_plain"]["miou"] for row in chosen]
+        ends = [[100 * end for end in row["over_plain"]["interval"]] for row in chosen]
+        places = [titles.index(row["title"]) + 0.8 * ((index + 0.5) / len(posts) - 0.5) for row in chosen]
+        colour, marker = _POINTS[index % len(_POINTS)]
+        axes.hlines(places, [low for low, _ in ends], [high for _, high in ends], color=colour, linewidth=1)
+        axes.plot(gains, places, marker, color=colour, markersize=4, label=f"followed by {post}")
+    axes.set_xlabel("mIoU over plain LPCAM, points", fontsize=8)
+    axes.grid(visible=True, axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def write(folder: Path) -> list[Path]:
-    """Draw the committed record into a folder."""
+    """Draw the committed records into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = json.loads((RESULTS / "cost.json").read_text(encoding="utf-8"))
+    figures = draw(json.loads((RESULTS / "cost.json").read_text(encoding="utf-8")))
+    if (RESULTS / "ablation.json").is_file():
+        figures["ablation"] = draw_ablation(json.loads((RESULTS / "ablation.json").read_text(encoding="utf-8")))
     paths = []
-    for name, figure in draw(record).items():
+    for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
         figure.savefig(paths[-1], metadata={"Software": None})
     return paths

@@ -19,7 +19,8 @@ PERFORMANCE = ROOT / "docs" / "performance.md"
 METHODOLOGY = ROOT / "benchmarks" / "README.md"
 TRAINING = ROOT / "docs" / "training.md"
 METHODS = ROOT / "docs" / "methods.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS)
+ABLATION = ROOT / "docs" / "ablation.md"
+PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION)
 MAKE_BENCH = ("startup", "map_stage", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
@@ -106,6 +107,63 @@ def localisation_cost() -> str:
         return markdown(header, rows)
 
     return _of_localisation(table, part="cost")
+
+
+def ablation() -> str:
+    """Return the table of all rows on whole yardsticks: mIoU."""
+    return _of_ablation("seed mIoU, %", lambda row: _spread(row, "miou"))
+
+
+def ablation_gains() -> str:
+    """Return the same by the difference to plain LPCAM."""
+    return _of_ablation("mIoU over plain LPCAM, points", _gain)
+
+
+def ablation_worst() -> str:
+    """Return the same by the class that loses most against plain LPCAM."""
+    return _of_ablation("IoU of the worst class over plain LPCAM, points", _worst_class)
+
+
+def ablation_one_class() -> str:
+    """Return the table of the sets of one class: IoU of that class, and the difference to plain LPCAM."""
+    return _of_ablation("IoU of the class, %", lambda row: f"{_spread(row, 'miou')}, {_gain(row)}", one_class=True)
+
+
+def ablation_plot() -> str:
+    """Return the picture of the rows, where there is one."""
+    shown = "![mIoU over plain LPCAM of every row, with 95 % intervals](plots/ablation.png)"
+    return shown if _present(("ablation",)) else _NO_ABLATION
+
+
+def _of_ablation(corner: str, cell: Callable[[Mapping[str, Any]], str], *, one_class: bool = False) -> str:
+    """Return a table of the ablation: a line a row, a column a part and split."""
+    found = _load("ablation")["results"]["parts"] if _present(("ablation",)) else {}
+    places = {
+        f"{part['title']}, {split} ({of_split['images']}), {part['classifier']}": of_split["rows"]
+        for part in found.values()
+        if one_class == part["one_class"]
+        for split, of_split in part["splits"].items()
+    }
+    if not places:
+        return _NO_ABLATION
+    keys = dict.fromkeys(key for rows in places.values() for key in rows)
+    lines = []
+    for key in keys:
+        row = next(rows[key] for rows in places.values() if key in rows)
+        cells = [cell(rows[key]) if key in rows else "–" for rows in places.values()]
+        lines.append([row["title"], row["post"], *cells])
+    return markdown([corner, "followed by", *places], lines)
+
+
+def _gain(row: Mapping[str, Any]) -> str:
+    over = row["over_plain"]
+    low, high = over["interval"]
+    return f"{100 * over['miou']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _worst_class(row: Mapping[str, Any]) -> str:
+    worst = row["over_plain"]["worst_class"]
+    return f"{worst['name']} {100 * worst['iou']:+.1f}"
 
 
 def trained() -> str:
@@ -261,6 +319,7 @@ def machines() -> str:
     return markdown(["benchmark", "processor", "threads", "load before", "date", "commit"], rows)
 
 
+_NO_ABLATION = "Not measured yet: `python -m benchmarks.ablation`."
 _PLACE = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[], str]] = {
     "real-photos": real_photos,
@@ -268,6 +327,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "localisation": localisation,
     "localisation-variants": localisation_variants,
     "localisation-cost": localisation_cost,
+    "ablation": ablation,
+    "ablation-gains": ablation_gains,
+    "ablation-worst": ablation_worst,
+    "ablation-one-class": ablation_one_class,
+    "ablation-plot": ablation_plot,
     "trained": trained,
     "checks": checks,
     "all-checks": all_checks,

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import localisation
-from benchmarks.localisation import DEMO, ROWS, Study, claim, over_runs
+from benchmarks.localisation import ROWS
 from benchmarks.record import Check, Findings, conclude, environment, parser
+from benchmarks.studies import DEMO, Study, claim, over_runs
 from lpcam.errors import unknown
 from lpcam.evaluation import SeedScores
 from lpcam.sources import ClassifierSource

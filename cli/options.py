@@ -122,7 +122,7 @@ propagation_options = stacked(
     ),
     click.option("--propagate-power", "power", type=float, help="Of the cosines, for all photos. [by neighbours]"),
     click.option(
-        "--propagate-restart", "restart", type=float, help="Share of its start kept at a step, a class. [default: .03]"
+        "--propagate-restart", "restart", type=float, help="Share of the start kept at a step, times classes². [.05]"
     ),
     click.option("--propagate-steps", "steps", type=int, help="Of the walk. [default: 30]"),
     click.option("--propagate-levels", "levels", type=int, help="Of the network that are compared. [default: 2]"),

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,7 +80,7 @@ class Forward:
 
     @property
     def nearest(self) -> int:
-        """Index of the scale nearest to 1."""
+        """Index of the scale nearest to 1, which what guides the maps is seen at."""
         return min(range(len(self.scales)), key=lambda index: abs(math.log(self.scales[index])))
 
     @property
@@ -118,7 +118,9 @@ class Forward:
             yield features.view(2, len(loaded.photos), *features.shape[1:])
 
     @torch.inference_mode()
-    def seen(self, loaded: Loaded, *, levels: bool = False, attention: bool = False) -> Iterator[list[ViewFeatures]]:
+    def seen(
+        self, loaded: Loaded, *, levels: Collection[int] = (), attention: bool = False
+    ) -> Iterator[list[ViewFeatures]]:
         """Yield, for every scale, what the classifier makes of each of the B photos and its mirror.
 
         Where attention is asked for, torch carries the network out, whatever the runtime; a network that has attention
@@ -126,22 +128,22 @@ class Forward:
 
         Args:
             loaded: B photos.
-            levels: Whether the features of all levels are wanted.
+            levels: Indices of the scales at which the features of all levels are wanted.
             attention: Whether what was attended to is wanted.
 
         Raises:
             LpcamError: the classifier has no attention.
         """
-        look = self._attended if attention else self._levels if levels else self._features
         count = len(loaded.photos)
-        for views in loaded.views:
+        for scale, views in enumerate(loaded.views):
+            look = self._attended if attention else self._levels if scale in levels else self._features
             images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
             found, seen = look(images.to(memory_format=torch.channels_last))
             of_photos = [level.float().view(2, count, *level.shape[1:]) for level in found]
             yield [
                 ViewFeatures(
                     of_photos[-1][:, index],
-                    tuple(level[:, index] for level in of_photos) if levels else (),
+                    tuple(level[:, index] for level in of_photos) if scale in levels else (),
                     seen and seen.of((index, count + index)),
                 )
                 for index in range(count)

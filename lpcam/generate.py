@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -112,7 +112,7 @@ def activation_maps(
     """
     scale_maps: dict[str, list[list[torch.Tensor]]] = {name: [[] for _ in loaded.photos] for name in methods}
     scenes: list[Scene] = []
-    levels = propagation.walk is not None or any(method.reads_levels for method in methods.values())
+    levels = levels_read(forward, methods, propagation)
     for index, of_scale in enumerate(forward.seen(loaded, levels=levels, attention=attention is not None)):
         if index == forward.nearest and propagation:
             scenes = [
@@ -133,6 +133,13 @@ def activation_maps(
         ]
         for name, of_method in scale_maps.items()
     }
+
+
+def levels_read(forward: Forward, methods: Mapping[str, Method], propagation: Propagation) -> Collection[int]:
+    """Return the indices of the scales at which all levels of the network are needed."""
+    if any(method.reads_levels for method in methods.values()):
+        return range(len(forward.scales))
+    return (forward.nearest,) if propagation.walk else ()
 
 
 def _to_cpu(maps: ActivationMaps) -> ActivationMaps:

@@ -28,6 +28,7 @@ from benchmarks import (
     record,
     second_backbone,
     startup,
+    studies,
     tables,
     trained,
 )
@@ -45,9 +46,10 @@ from lpcam.workspace import Workspace
 from tests.reference import one_at_a_time
 from tests.reference.kmeans import kmeans as slow_kmeans
 from tests.reference.lpcam import localise as slow_localise
+from tests.yardsticks import write_yardsticks
 
 FOLDER = Path(record.__file__).parent
-LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots", "scale", "together"}
+LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots", "scale", "together", "studies", "by_photo"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in LIBRARY)
 
 
@@ -389,34 +391,9 @@ def test_gpu_says_when_there_is_none():
         gpu.main([])
 
 
-def write_yardstick(root, split, count, seed):
-    """Synthetic photos in place of the real ones: bright blocks of the classes cat (7) and dog (11)."""
-    names = [f"{split}_{index}" for index in range(count)]
-    random = np.random.default_rng(seed)
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for index, name in enumerate(names):
-        mask = np.zeros((48, 64), np.uint8)
-        mask[8:40, 8:40] = (8, 12)[index % 2]
-        mask[0] = 255
-        pixels = random.integers(0, 80, (48, 64, 3), dtype=np.uint8) + mask[..., None] % 255 * 8
-        Image.fromarray(pixels.astype(np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
-        Image.fromarray(mask).save(root / "SegmentationClass" / f"{name}.png")
-    (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(names) + "\n")
-    with (root / "labels.csv").open("a") as file:
-        file.writelines(f"{name},{('cat', 'dog')[index % 2]}\n" for index, name in enumerate(names))
-
-
 @pytest.fixture
 def yardsticks(tmp_path, monkeypatch):
-    root = tmp_path / "shared" / "data"
-    for folder in ("voc_animals", "coco20"):
-        (root / folder).mkdir(parents=True)
-        (root / folder / "labels.csv").write_text("name,classes\n")
-        write_yardstick(root / folder, "train", 4, seed=0)
-    write_yardstick(root / "voc_animals", "aug", 3, seed=1)
-    (root / "weights").mkdir()
-    photos.write_classifier(real_photos.ARCH, root / "weights" / real_photos.WEIGHTS)
+    write_yardsticks(tmp_path / "shared")
     monkeypatch.setenv("LPCAM_REAL_DATA", str(tmp_path / "shared"))
     return tmp_path
 
@@ -492,8 +469,8 @@ def test_localisation_counts_real_photos_block_by_block_and_goes_on(yardsticks, 
     for name, scores in at_once.items():
         assert torch.equal(blocks[name].confusions(), scores.confusions())
         assert blocks[name].images == scores.images == 3
-    for name in ("count_maps", "cluster", "cluster_support"):
-        monkeypatch.setattr(localisation, name, None)  # what was done is not done again
+    for module, name in ((localisation, "count_maps"), (studies, "cluster"), (studies, "cluster_support")):
+        monkeypatch.setattr(module, name, None)  # what was done is not done again
     again = localisation.count(localisation.prepare(study, localisation.DRY), "train", localisation.DRY)
     assert all(torch.equal(again[name].confusions(), scores.confusions()) for name, scores in blocks.items())
 
@@ -537,7 +514,7 @@ def test_trained_scores_every_method_on_every_network_that_comes_out(tmp_path):
 
 def test_localisation_means_over_runs():
     runs = [{"miou": 0.5, "precision": 0.2, "recall": None}, {"miou": 0.7, "precision": 0.2, "recall": 1.0}]
-    found = localisation.over_runs(runs)
+    found = studies.over_runs(runs)
     assert (found["miou"], found["miou_std"]) == pytest.approx((0.6, 0.02**0.5))
     assert (found["precision"], found["precision_std"]) == pytest.approx((0.2, 0))
     assert found["recall"] is found["recall_std"] is None

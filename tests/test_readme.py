@@ -15,7 +15,17 @@ from lpcam_cli.main import main
 from torchvision.models import resnet18, resnet50
 
 from benchmarks import plots
-from benchmarks.tables import MAKE_BENCH, METHODOLOGY, PAGES, PERFORMANCE, README, RESULTS, TABLES, with_tables
+from benchmarks.tables import (
+    ABLATION,
+    MAKE_BENCH,
+    METHODOLOGY,
+    PAGES,
+    PERFORMANCE,
+    README,
+    RESULTS,
+    TABLES,
+    with_tables,
+)
 from lpcam.files import write_json
 from tests.conftest import make_voc
 
@@ -96,7 +106,8 @@ def test_make_bench_runs_what_the_tables_show():
 def test_every_plot_is_drawn_from_the_results(tmp_path):
     drawn = {path.name for path in plots.write(tmp_path)}
     assert drawn == {path.name for path in plots.PLOTS.glob("*.png")}
-    assert drawn == set(re.findall(r"plots/(\w+\.png)", PERFORMANCE.read_text(encoding="utf-8")))
+    shown = (re.findall(r"plots/(\w+\.png)", page.read_text(encoding="utf-8")) for page in (PERFORMANCE, ABLATION))
+    assert drawn == {name for names in shown for name in names}
 
 
 def test_a_plot_shows_every_number_and_the_limit():

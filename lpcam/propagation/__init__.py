@@ -7,6 +7,7 @@ them to the contours of the photo.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,12 +20,12 @@ from lpcam import crf
 from lpcam.backbones.levels import MOST
 from lpcam.errors import LpcamError, unknown
 from lpcam.propagation.pamr import pamr
-from lpcam.propagation.walk import BOUND, calibrated_power, directions, random_walk
+from lpcam.propagation.walk import calibrated_power, directions, random_walk
 from lpcam.records import ActivationMaps
 from lpcam.views import merge_scales, normalise, strided_size, sum_resized
 
 EDGES = ("pamr", "crf")
-_MOST_RESTART = 0.3
+_MOST_RESTART = 0.5
 _EVEN = 1e-4
 """A map whose values differ by less than this share of its maximum says nothing."""
 
@@ -39,14 +40,16 @@ class Walk:
     Attributes:
         neighbours: Share of the positions that one belongs together with on average; it chooses the power.
         power: p, the same for all images, in place of that; None for the choice by ``neighbours``.
-        restart: Share of its start that a position keeps at every step, times the number of classes in the image: r is
-            ``restart`` · K, .3 at most.
+        restart: Share of its start that a position keeps at every step where the image holds one class; r is
+            ``restart`` · K² for K classes, .5 at most.
         steps: t. With restarts the result hardly changes after some 1/r steps.
         floor: Whether the least value of a map, which a long walk leaves everywhere, is taken off it.
         levels: How many levels of the network say what belongs together: the last but one, which is the last stage at
             stride 16 of a network that halves its grid five times, and finer ones, each counting half of the one
             before. A network of one level has that one.
-        bound: Bytes of affinities that are held at a time.
+        positions: Most positions that maps walk on; the grid of a larger photo is averaged onto a coarser one. The
+            affinities of all of them, 4 · ``positions``² bytes, are in memory once: 64 MiB, and a photo of a megapixel
+            still walks on its own grid at stride 16.
 
     Raises:
         LpcamError: a value is out of range.
@@ -54,20 +57,21 @@ class Walk:
 
     neighbours: float = 0.04
     power: float | None = None
-    restart: float = 0.03
+    restart: float = 0.05
     steps: int = 30
     floor: bool = True
     levels: int = 2
-    bound: int = BOUND
+    positions: int = 4096
 
     def __post_init__(self) -> None:
         """Refuse what cannot be walked."""
         for name, good, choice in (
             ("neighbours", 0 < self.neighbours < 1, "a share between 0 and 1"),
-            ("power", self.power is None or 0 < self.power <= 64, "a value above 0, 64 at most"),
+            ("power", self.power is None or 0 < self.power <= 256, "a value above 0, 256 at most"),
             ("restart", 0 <= self.restart <= 1, "a value in 0..1"),
             ("steps", self.steps >= 0, "0 or more"),
             ("levels", 1 <= self.levels <= MOST - 1, f"1 to {MOST - 1}"),
+            ("positions", self.positions >= 1, "1 or more"),
         ):
             if not good:
                 raise LpcamError(f"propagate-{name} is {getattr(self, name)}: choose {choice}")
@@ -75,17 +79,20 @@ class Walk:
     def ground(self, levels: Sequence[Tensor]) -> Ground:
         """Return what of an image's levels, float [C_l, h_l, w_l], finest first, maps walk on."""
         chosen = levels[:-1][-self.levels :] or levels
-        vectors = directions(chosen[::-1])
         height, width = chosen[-1].shape[1:]
-        return Ground((height, width), vectors, self.power or calibrated_power(vectors, self.neighbours))
+        grid = _at_most(self.positions, (height, width))
+        vectors = directions(chosen[::-1], grid)
+        return Ground(grid, vectors, self.power or calibrated_power(vectors, self.neighbours))
 
     def carry(self, maps: Tensor, ground: Ground) -> Tensor:
         """Return maps [K, h, w] on the ground's grid after the walk."""
-        restart = min(self.restart * max(1, len(maps)), max(_MOST_RESTART, self.restart))
-        walked = random_walk(
-            ground.vectors, maps, power=ground.power, restart=restart, steps=self.steps, bound=self.bound
-        )
+        rate = self.rate(len(maps))
+        walked = random_walk(ground.vectors, maps, power=ground.power, restart=rate, steps=self.steps)
         return without_floor(walked) if self.floor else walked
+
+    def rate(self, classes: int) -> float:
+        """Return r for an image of K classes."""
+        return min(self.restart * classes**2, max(_MOST_RESTART, self.restart))
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Ground:
 
     grid: tuple[int, int]
     vectors: Tensor
-    power: float
+    power: float | Tensor
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ class Propagation:
 
     def as_json(self) -> dict[str, Any]:
         """Return what changes the maps, JSON values only; empty for nothing."""
-        walk = {name: value for name, value in asdict(self.walk).items() if name != "bound"} if self.walk else None
+        walk = asdict(self.walk) if self.walk else None
         return {name: value for name, value in (("walk", walk), ("edges", self.edges)) if value is not None}
 
     def scene(self, levels: Sequence[Tensor], pixels: Tensor) -> Scene:
@@ -182,6 +189,17 @@ def without_floor(maps: Tensor) -> Tensor:
         return maps
     least, most = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     return torch.where(most - least > _EVEN * most, maps - least, maps)
+
+
+def _at_most(positions: int, grid: tuple[int, int]) -> tuple[int, int]:
+    """Return a grid of the same shape with that many positions at most.
+
+    >>> _at_most(4096, (24, 32)), _at_most(4096, (94, 125)), _at_most(2, (1, 7))
+    ((24, 32), (55, 73), (1, 2))
+    """
+    shrunk = min(1.0, math.sqrt(positions / (grid[0] * grid[1])))
+    height = max(1, min(math.floor(grid[0] * shrunk), positions))
+    return height, max(1, min(math.floor(grid[1] * shrunk), positions // height))
 
 
 def _by_pamr(maps: ActivationMaps, pixels: Tensor) -> ActivationMaps:

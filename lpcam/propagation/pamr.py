@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 DILATIONS = (1, 2, 4, 8)
-ITERATIONS = 10
+ITERATIONS = 5
 _SHARPNESS = 0.1
 _EPSILON = 1e-8
 """Added to σ for colours in 0..1."""
@@ -30,31 +30,33 @@ def pamr(pixels: Tensor, maps: Tensor, *, iterations: int = ITERATIONS) -> Tenso
     Returns:
         float [K, h, w]; every value is a weighted mean of its neighbours'. Beyond the border lies the border again.
     """
-    weights = neighbour_weights(pixels)
+    weights = neighbour_weights(pixels).unbind(dim=-1)
     for _ in range(iterations if len(maps) else 0):
-        maps = torch.einsum("khwn,hwn->khw", _neighbours(maps), weights)
+        mean = torch.zeros_like(maps)
+        for weight, neighbour in zip(weights, _neighbours(maps), strict=True):
+            mean.addcmul_(neighbour, weight)
+        maps = mean
     return maps
 
 
 def neighbour_weights(pixels: Tensor) -> Tensor:
     """Return α of pixels [3, h, w]: float [h, w, 32], summing to 1 at every pixel."""
-    around = _neighbours(pixels)
-    contrast = (around - pixels[..., None]).abs_() / (_SHARPNESS * around.std(dim=-1, keepdim=True) + _EPSILON)
-    return contrast.mean(dim=0).neg_().softmax(dim=-1)
+    around = torch.stack(_neighbours(pixels))  # [32, 3, h, w]
+    # The same as std(dim=0), which is five times slower over the first dimension.
+    deviation = (around - around.mean(dim=0)).square_().sum(dim=0).div_(len(around) - 1).sqrt_()
+    contrast = (around - pixels).abs_() / (_SHARPNESS * deviation + _EPSILON)
+    return contrast.mean(dim=1).neg_().softmax(dim=0).movedim(0, -1)
 
 
-def _neighbours(maps: Tensor) -> Tensor:
-    """Return the values of the neighbours at every position: [K, h, w] → [K, h, w, 32]."""
+def _neighbours(maps: Tensor) -> list[Tensor]:
+    """Return maps of the 32 neighbours' values: views [K, h, w] of [K, h, w]."""
     height, width = maps.shape[1:]
     reach = max(DILATIONS)
     padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
-    return torch.stack(
-        [
-            padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width]
-            for dilation in DILATIONS
-            for dy in (-dilation, 0, dilation)
-            for dx in (-dilation, 0, dilation)
-            if dy or dx
-        ],
-        dim=-1,
-    )
+    return [
+        padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width]
+        for dilation in DILATIONS
+        for dy in (-dilation, 0, dilation)
+        for dx in (-dilation, 0, dilation)
+        if dy or dx
+    ]
