@@ -223,7 +223,7 @@ def build_class(
 
     Args:
         gather: Returns the float32 [M, C] vectors of a side; called once for each, so only one side is in memory.
-        weights: float32 [K, C].
+        weights: float [K, C]; of many classes best float64, which it is turned into.
         label: Class index n.
         profile: Hyper-parameters.
         seed: Of the data set; each class and side derives its own.

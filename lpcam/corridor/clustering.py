@@ -169,7 +169,7 @@ class ClusterJob(ClassJob[Profile]):
     def of(self, store: Described, device: str) -> Runner:
         """Return the function that builds the centres of a class from a store that is open."""
         gather = gatherer(store, self.profile, self.seed, self.place(device))
-        weights = store.class_weights()
+        weights = store.class_weights().double()  # once: a copy for each of many classes tears the heap apart
 
         def build(label: int, tick: Tick) -> Centres:
             return build_class(partial(gather, label), weights, label, self.profile, seed=self.seed, engine=self.kmeans)

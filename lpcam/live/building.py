@@ -89,9 +89,9 @@ def build_prototypes(
     features = MemoryFeatures(entries, {entry.name: entry for entry in entries}, head.weights.shape[1])
     profile = settled_profile(features, len(names), profile, seed)
     gather = gatherer(features, profile, seed, str(tapped.device))
-    centres = []
+    centres, weights = [], head.weights.double()  # once: a copy for each of many classes tears the heap apart
     for label in range(len(names)):
-        centres.append(build_class(partial(gather, label), head.weights, label, profile, seed=seed))
+        centres.append(build_class(partial(gather, label), weights, label, profile, seed=seed))
         progress("cluster", label + 1, len(names))
     provenance = Provenance(
         classes=names,
