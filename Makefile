@@ -38,7 +38,7 @@ format: setup
 
 # Under ten minutes on two cores; `make bench-real` needs the photos and takes hours.
 bench: setup
-	for name in startup map_stage kmeans_speed generate_speed memory peers cost; do \
+	for name in startup map_stage propagation kmeans_speed generate_speed memory peers cost; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.tables

@@ -20,8 +20,9 @@ METHODOLOGY = ROOT / "benchmarks" / "README.md"
 TRAINING = ROOT / "docs" / "training.md"
 METHODS = ROOT / "docs" / "methods.md"
 ABLATION = ROOT / "docs" / "ablation.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION)
-MAKE_BENCH = ("startup", "map_stage", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
+PROPAGATION = ROOT / "docs" / "propagation.md"
+PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION)
+MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
@@ -164,6 +165,34 @@ def _gain(row: Mapping[str, Any]) -> str:
 def _worst_class(row: Mapping[str, Any]) -> str:
     worst = row["over_plain"]["worst_class"]
     return f"{worst['name']} {100 * worst['iou']:+.1f}"
+
+
+def propagation() -> str:
+    """Return the table of what the walk and the edges cost: a row a step, columns a number of classes."""
+    if not _present(("propagation",)):
+        return _NO_PROPAGATION
+    photos = _load("propagation")["results"]["photos"]
+    steps = [step for step, found in next(iter(photos.values())).items() if "over_forwards" in found]
+    rows = [[step, *(cell for found in photos.values() for cell in _step_cost(found[step]))] for step in steps]
+    forwards = [cell for found in photos.values() for cell in (f"{1000 * found['forwards']['median']:.0f}", "")]
+    header = [cell for classes in photos for cell in (f"{classes}: ms", "over the forwards, %")]
+    return markdown(["step", *header], [*rows, ["forwards", *forwards]])
+
+
+def propagation_memory() -> str:
+    """Return the table of the memory that the walk and PAMR take: a row a step, a column a size of photo."""
+    if not _present(("propagation",)):
+        return _NO_PROPAGATION
+    record = _load("propagation")
+    sizes = {name: record["settings"][field] for name, field in (("photo", "size"), ("large", "large"))}
+    rows = [
+        [step, *(f"{found[name] / 2**20:.0f}" for name in sizes)] for step, found in record["results"]["memory"].items()
+    ]
+    return markdown(["MiB", *(f"{height} × {width}" for height, width in sizes.values())], rows)
+
+
+def _step_cost(found: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{1000 * found['over_nothing_seconds']:.1f}", f"{100 * found['over_forwards']:.1f}"
 
 
 def trained() -> str:
@@ -320,6 +349,7 @@ def machines() -> str:
 
 
 _NO_ABLATION = "Not measured yet: `python -m benchmarks.ablation`."
+_NO_PROPAGATION = "Not measured yet: `python -m benchmarks.propagation`."
 _PLACE = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[], str]] = {
     "real-photos": real_photos,
@@ -332,6 +362,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation-worst": ablation_worst,
     "ablation-one-class": ablation_one_class,
     "ablation-plot": ablation_plot,
+    "propagation": propagation,
+    "propagation-memory": propagation_memory,
     "trained": trained,
     "checks": checks,
     "all-checks": all_checks,

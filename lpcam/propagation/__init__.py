@@ -85,10 +85,10 @@ class Walk:
         return Ground(grid, vectors, self.power or calibrated_power(vectors, self.neighbours))
 
     def carry(self, maps: Tensor, ground: Ground) -> Tensor:
-        """Return maps [K, h, w] on the ground's grid after the walk."""
+        """Return maps [K, h, w] on the ground's grid after the walk, with a peak of 1."""
         rate = self.rate(len(maps))
         walked = random_walk(ground.vectors, maps, power=ground.power, restart=rate, steps=self.steps)
-        return without_floor(walked) if self.floor else walked
+        return normalise(without_floor(walked) if self.floor else walked)
 
     def rate(self, classes: int) -> float:
         """Return r for an image of K classes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from lpcam_cli.main import main
 from PIL import Image
 
+from lpcam.propagation import Walk
 from lpcam.prototypes import Prototypes
 
 COMMANDS = (
@@ -88,6 +90,16 @@ def test_image_specific_and_context_prototypes_from_photos_to_scores(extracted):
     ]
     assert made_by[0]["iscam_from"] == "lpcam"
     assert (made_by[1]["top"], made_by[1]["alignment"], made_by[1]["bank"]) == (2, False, True)
+
+
+def test_walk_and_edges_reach_the_seeds(extracted):
+    walk = ("--propagate", "--propagate-neighbours", 0.1, "--propagate-steps", 7, "--propagate-levels", 1, "--no-floor")
+    result = lpcam("generate", "--method", "cam", *walk, "--pamr", "-w", extracted)
+    assert result.exit_code == 0, result.stderr
+    made_by = json.loads((extracted / "seeds/cam/irn/.lpcam-seeds.json").read_text())["made_by"]["propagation"]
+    assert made_by["edges"] == "pamr"
+    assert made_by["walk"] == {**asdict(Walk()), "neighbours": 0.1, "steps": 7, "levels": 1, "floor": False}
+    assert "--overwrite" in error_line(lpcam("generate", "--method", "cam", "--edges", "pamr", "-w", extracted))
 
 
 def test_switches_of_the_clustering_are_in_the_prototype_file(extracted):
@@ -302,6 +314,10 @@ def test_options_that_cannot_be_used(sources, tmp_path, option, value, what):
         (["generate", "--method", "pacam", "--pacam-metric", "dots"], "got 'dots'"),
         (["generate", "--method", "iscam", "--iscam-from", "cams"], "did you mean 'cam'"),
         (["generate", "--method", "iscam", "--iscam-background", "2"], "choose a value in 0..1"),
+        (["generate", "--method", "cam", "--propagate-restart", ".1"], "--propagate-restart does nothing without"),
+        (["generate", "--method", "cam", "--no-floor"], "--no-floor does nothing without --propagate"),
+        (["generate", "--method", "cam", "--propagate", "--propagate-power", "0"], "propagate-power is 0.0: choose"),
+        (["generate", "--method", "cam", "--edges", "pamrr"], "did you mean 'pamr'"),
         (["generate", "--refiner", "irm"], "did you mean 'irn'"),
         (["generate", "--method", "lpcan"], "did you mean 'lpcam'"),
         (["generate", "--method", "cam", "--refiner", "sipe", "--crf"], "leave --crf out"),
