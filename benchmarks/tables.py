@@ -29,6 +29,9 @@ _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
 _BY_HAND = ("generate_dozen", "precision")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
 _HEADLINES = ("generate_dozen", "map_stage", "kmeans_speed", "memory")
+_GIVEN = "given classifier"
+_SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM"))
+_AFTER = (("", ""), ("walk", ", walk"), ("walk-pamr", ", walk and PAMR"))
 _PROFILES = ("voc", "coco")
 _ROWS = (("CAM", "cam"), ("class prototypes only", "class-prototypes"), ("LPCAM", "lpcam"))
 
@@ -113,6 +116,21 @@ def localisation_cost() -> str:
 def ablation() -> str:
     """Return the table of all rows on whole yardsticks: mIoU."""
     return _of_ablation("seed mIoU, %", lambda row: _spread(row, "miou"))
+
+
+def ablation_headline() -> str:
+    """Return the README's table: a few rows of the given classifier."""
+    if not _present(("ablation",)):
+        return _NO_ABLATION
+    parts = [part for part in _load("ablation")["results"]["parts"].values() if part["classifier"] == _GIVEN]
+    places = {
+        f"{part['title']}, {split} ({of_split['images']} photos)": of_split["rows"]
+        for part in parts
+        for split, of_split in part["splits"].items()
+    }
+    titles = {f"{base}+{post}" if post else base: f"{name}{after}" for base, name in _SHOWN for post, after in _AFTER}
+    rows = [[title, *(_spread(rows[key], "miou") for rows in places.values())] for key, title in titles.items()]
+    return markdown(["seed mIoU, %", *places], rows)
 
 
 def ablation_gains() -> str:
@@ -358,6 +376,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "localisation-variants": localisation_variants,
     "localisation-cost": localisation_cost,
     "ablation": ablation,
+    "ablation-headline": ablation_headline,
     "ablation-gains": ablation_gains,
     "ablation-worst": ablation_worst,
     "ablation-one-class": ablation_one_class,

@@ -24,6 +24,7 @@ from benchmarks import (
     map_stage,
     peers,
     photos,
+    propagation,
     real_photos,
     record,
     second_backbone,
@@ -239,6 +240,18 @@ def test_map_stage_runs_and_its_baseline_is_the_papers():
     expected = slow_localise(features[1].double().numpy(), list(classes), list(context))
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-6)
     assert expected.max() > 0.1
+
+
+def test_propagation_is_held_to_itself_and_to_the_transcription(monkeypatch):
+    findings = dry("propagation")
+    assert all(check.passed for check in findings.checks if check.equality)
+    steps = findings.results["photos"]["2 classes"]
+    assert {"forwards", "nothing", "walk", "PAMR", "walk, PAMR"} <= set(steps)
+    assert set(findings.results["memory"]) == {"walk", "PAMR", "walk, PAMR"}
+    exact = propagation.transitions
+    monkeypatch.setattr(propagation, "transitions", lambda *given: exact(*given) + 0.001)
+    check = next(check for check in propagation.run(propagation.DRY).checks if "transcription" in check.name)
+    assert not check.passed
 
 
 def test_map_stage_notices_maps_that_differ(monkeypatch):
