@@ -410,7 +410,7 @@ def prepare(part: Part, settings: Settings) -> Ready:
             _clustered(study, base, seed, device)
             files = study.prototypes(seed, base.clustering), study.support(seed)
             vectors = study.discriminants(base.clustering)
-            means = Means(net, basis.features, *files, base.settings, vectors)
+            means = Means(net, basis.features, *files, vectors, base.settings)
             methods[key, seed] = make_method(base.method, means)
     return Ready(part, Forward(net, study.scales), methods)
 

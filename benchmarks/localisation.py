@@ -230,7 +230,9 @@ def prepare(study: Study, settings: Settings) -> Ready:
     for key, row in (EVERY if settings.variants else ROWS).items():
         for name, seed in _runs(key, study.seeds):
             files = study.prototypes(seed, settings.profile), study.support(seed)
-            methods[name] = make_method(row.method, Means(net, basis.features, *files, row.settings))
+            methods[name] = make_method(
+                row.method, Means(net, basis.features, *files, study.workspace.discriminants, row.settings)
+            )
     return Ready(study, Forward(net, study.scales), methods, together(methods))
 
 

@@ -75,23 +75,23 @@ class Means:
         features: Fingerprint of the features the files must have been made from.
         prototypes_file: LPCAM's prototypes.
         support_file: CPAL's context prototypes.
+        discriminants_file: Fisher's vectors.
         settings: The user's choices.
-        discriminants_file: Fisher's vectors; those of the default workspace where nobody says.
     """
 
     net: Classifier
     features: str
     prototypes_file: Path
     support_file: Path
+    discriminants_file: Path
     settings: MethodSettings = MethodSettings()
-    discriminants_file: Path = Workspace().discriminants
 
     @classmethod
     def of(cls, workspace: Workspace, net: Classifier, features: str, settings: MethodSettings) -> Means:
         """Return those of a workspace."""
         files = (workspace.prototypes, workspace.support, workspace.discriminants)
         prototypes, support, discriminants = (path.resolve() for path in files)
-        return cls(net, features, prototypes, support, settings, discriminants)
+        return cls(net, features, prototypes, support, discriminants, settings)
 
     @cached_property
     def prototypes(self) -> Prototypes:
