@@ -31,11 +31,12 @@ from benchmarks.generate_speed import difference
 from benchmarks.photos import VOC_SIZE, write_classifier, write_photos, write_prototypes
 from benchmarks.record import Check, Findings, conclude, environment, measure, parser
 from lpcam.backbones.classifier import Classifier
-from lpcam.corridor import MethodSettings, cluster_support, extract_features, generate
+from lpcam.corridor import MethodSettings, cluster_discriminants, cluster_support, extract_features, generate
 from lpcam.errors import LpcamError
 from lpcam.forward import Forward, Loaded
 from lpcam.kmeans import kmeans
 from lpcam.precision import computing_in
+from lpcam.propagation import Propagation, Walk
 from lpcam.records import Execution, Photo
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.workspace import Workspace
@@ -254,12 +255,13 @@ class _Rates:
         """Return the rates of generate under every method, in the last precision, at the largest batch."""
         precision, size = self.settings.precisions[-1], max(self.settings.batch_sizes)
         cluster_support(self.workspace, device=self.settings.device, overwrite=True)
-        asked: dict[str, dict[str, Any]] = {name: {"methods": (name,)} for name in ("cam", "lpcam", "iscam", "pacam")}
-        from_lpcam = {"methods": ("iscam",), "settings": MethodSettings(iscam_from="lpcam")}
-        return {
-            name: self._generate(precision, size, **choice)
-            for name, choice in {**asked, "iscam from lpcam": from_lpcam}.items()
-        }
+        cluster_discriminants(self.workspace, device=self.settings.device, overwrite=True)
+        plain = ("cam", "lpcam", "iscam", "pacam", "fisher")
+        asked: dict[str, dict[str, Any]] = {name: {"methods": (name,)} for name in plain}
+        asked["iscam from lpcam"] = {"methods": ("iscam",), "settings": MethodSettings(iscam_from="lpcam")}
+        for title, propagation in (("walk", Propagation(Walk())), ("walk, PAMR", Propagation(Walk(), "pamr"))):
+            asked[f"lpcam, {title}"] = {"methods": ("lpcam",), "settings": MethodSettings(propagation=propagation)}
+        return {name: self._generate(precision, size, **choice) for name, choice in asked.items()}
 
     def _generate(self, precision: str, batch_size: int, **choice: Any) -> dict[str, float]:
         settings = self.settings
