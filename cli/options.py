@@ -116,17 +116,27 @@ method_options = stacked(
 )
 
 propagation_options = stacked(
-    click.option("--propagate", is_flag=True, default=None, help="Let the maps walk over what belongs together."),
+    click.option("--propagate", is_flag=True, default=None, help="Let the maps walk over positions that look alike."),
     click.option(
-        "--propagate-neighbours", "neighbours", type=float, help="Share that a position belongs with. [default: .04]"
+        "--propagate-neighbours",
+        "neighbours",
+        type=float,
+        help="Share of the positions that look alike, which chooses the power. [default: .04]",
     ),
-    click.option("--propagate-power", "power", type=float, help="Of the cosines, for all photos. [by neighbours]"),
     click.option(
-        "--propagate-restart", "restart", type=float, help="Share of the start kept at a step, times classes². [.05]"
+        "--propagate-power", "power", type=float, help="Power of the cosines, one for all photos. [by neighbours]"
     ),
-    click.option("--propagate-steps", "steps", type=int, help="Of the walk. [default: 30]"),
-    click.option("--propagate-levels", "levels", type=int, help="Of the network that are compared. [default: 2]"),
-    click.option("--no-floor", "floor", flag_value=False, default=None, help="Keep the least value of walked maps."),
+    click.option(
+        "--propagate-restart",
+        "restart",
+        type=float,
+        help="Share of its start that a position keeps at a step, times classes². [default: .05]",
+    ),
+    click.option("--propagate-steps", "steps", type=int, help="Steps of the walk. [default: 30]"),
+    click.option("--propagate-levels", "levels", type=int, help="Levels of the network that look. [default: 2]"),
+    click.option(
+        "--no-floor", "floor", flag_value=False, default=None, help="Leave its least value on a map that walked."
+    ),
     click.option("--pamr", "edges", flag_value="pamr", help="Settle the maps on the photo's edges: --edges pamr."),
     click.option("--edges", help="The same by pamr, or by the dense CRF: crf. [default: none]"),
 )

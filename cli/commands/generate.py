@@ -59,6 +59,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     \b
     Example:
       lpcam generate --refiner irn
+      lpcam generate --refiner irn --propagate --pamr
       lpcam generate --refiner psa --crf
       lpcam generate --refiner irn --dataset voc --root VOC2012 --split train_aug --labels cls_labels.npy --out cams
     """
