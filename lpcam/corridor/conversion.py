@@ -89,7 +89,8 @@ def convert(
 def _origin(source: Path, data: DataSource | None) -> Origin:
     made_by = _record(source).get("made_by", {})
     known = {name: made_by[name] for name in ("method", "dataset") if name in made_by}
-    return Origin(**{**known, **({"dataset": data.dataset} if data else {})})
+    walked = "walk" in made_by.get("propagation", {})
+    return Origin(**{**known, **({"dataset": data.dataset} if data else {})}, walked=walked)
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class GenerationJob:
 
     def origin(self, method: str) -> Origin:
         """Return what a method's maps are."""
-        return Origin(method, self.dataset)
+        return Origin(method, self.dataset, walked=self.settings.propagation.walk is not None)
 
     @cached_property
     def writings(self) -> dict[str, Writing]:

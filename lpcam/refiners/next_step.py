@@ -22,15 +22,17 @@ class Origin:
     Attributes:
         method: Name of the method that made them.
         dataset: Kind of data set they are of.
+        walked: Whether they walked (`lpcam.propagation`), which makes the maps of any method dense.
     """
 
     method: str = "lpcam"
     dataset: str = "voc"
+    walked: bool = False
 
     @property
     def is_dense(self) -> bool:
         """Whether the maps cover whole objects, as all but CAM's do, so that thresholds made for CAM misjudge them."""
-        return self.method != _BASELINE
+        return self.walked or self.method != _BASELINE
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ LPCAM_MAPS = Thresholds(0.30, 0.45, 0.25, 0.35)
 """What LPCAM's maps need on VOC and COCO (Chen & Sun, CVPR 2023)."""
 IRN_MAPS = Thresholds(0.15, 0.30, 0.05, 0.25)
 """IRN's own, made for CAM."""
+_WALKED = "The maps walked and are denser still: the thresholds are those of maps that did not, search them again."
 
 
 def thresholds_for(origin: Origin, own: Mapping[str, Thresholds]) -> Thresholds:
@@ -137,6 +140,7 @@ def _explanation(title: str, step: NextStep, origin: Origin) -> list[str]:
     usage = "  sh refine.sh COMMAND ...   runs the repository's own next command, in its folder"
     return [
         f"The next step of {title} with the seeds beside it (maps of {origin.method}, data set {origin.dataset}).",
+        *([_WALKED] if origin.walked else []),
         "",
         usage + (f", and adds {added}" if added else ""),
         "  sh refine.sh               shows this text",

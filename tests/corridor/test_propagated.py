@@ -112,3 +112,18 @@ def test_two_runs_give_the_same_bytes(workspace):
         files.append([path.read_bytes() for path in sorted(workspace.seeds("cam", "irn").glob("*.npy"))])
     assert files[0] == files[1]
     assert len(files[0]) == 3
+
+
+def test_refine_says_that_maps_which_walked_are_dense(workspace, tmp_path):
+    confidence = "IR label, confidence of the foreground: "
+    corridor.generate(workspace, methods=["cam"])
+    plain = (workspace.seeds("cam", "irn") / "refine.sh").read_text()
+    assert confidence + "0.30" in plain
+    assert "walked" not in plain
+    walks = MethodSettings(propagation=Propagation(Walk()))
+    corridor.generate(workspace, methods=["cam"], settings=walks, overwrite=True)
+    corridor.convert(workspace.seeds("cam", "irn"), tmp_path / "psa", from_refiner="irn", to_refiner="psa")
+    walked = (workspace.seeds("cam", "irn") / "refine.sh").read_text()
+    assert confidence + "0.45" in walked
+    for text in (walked, (tmp_path / "psa/refine.sh").read_text()):
+        assert "The maps walked and are denser still" in text
