@@ -176,7 +176,7 @@ class Propagation:
             scene: What guides the maps, from `scene`.
         """
         if self.walk is not None and scene.ground is not None:
-            maps = [self.walk.carry(normalise(sum_resized(maps, scene.ground.grid)), scene.ground)]
+            maps = [self.walk.carry(sum_resized(maps, scene.ground.grid), scene.ground)]
         merged = merge_scales(maps, labels, size, epsilon)
         if self.edges is None or scene.pixels is None or not labels:
             return merged

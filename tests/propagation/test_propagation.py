@@ -75,6 +75,18 @@ def test_both_sizes_within_0_and_1_with_a_peak_of_1(edges, walk, classes):
         assert maps.flatten(1).amax(dim=1).tolist() == pytest.approx([1] * classes)
 
 
+def test_the_crf_takes_the_maps_and_their_background_with_irns_settings():
+    pytest.importorskip("pydensecrf.densecrf", reason="the dense CRF is an extra")
+    maps = maps_of(2, (3, 4))
+    plain, found = merged(Propagation(), maps, (0, 1)), merged(Propagation(edges="crf"), maps, (0, 1))
+    scores = torch.cat([1 - plain.high_res.amax(dim=0, keepdim=True), plain.high_res]).numpy()
+    photo = (PIXELS.numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    expected = torch.from_numpy(crf.crf_of_scores(photo, scores, crf.IRN))[1:]
+    peaks = expected.amax(dim=(1, 2), keepdim=True)
+    torch.testing.assert_close(found.high_res, expected / peaks, rtol=0, atol=1e-5)
+    assert found.strided.shape == plain.strided.shape
+
+
 @pytest.mark.parametrize("propagation", [Propagation(Walk(), "pamr"), Propagation(Walk())])
 def test_zero_and_even_maps_stay_zero_and_even(propagation):
     zero, even = torch.zeros(1, 3, 4), torch.full((1, 3, 4), 0.2)
