@@ -33,6 +33,12 @@ def random_walk(vectors: Tensor, maps: Tensor, *, power: float | Tensor, restart
 
     Returns:
         float [K, h, w]; each value is a weighted mean of the map's values, so that a constant map stays what it is.
+
+    Two positions that look alike and one that does not:
+
+    >>> vectors = directions([torch.tensor([[[1.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]]])], (1, 3))
+    >>> random_walk(vectors, torch.tensor([[[1.0, 0.0, 0.0]]]), power=2, restart=0.5, steps=1).tolist()
+    [[[0.75, 0.25, 0.0]]]
     """
     if len(maps) == 0 or steps == 0:
         return maps
