@@ -81,6 +81,7 @@ class Base:
         clustering: Of `CLUSTERINGS`, what its prototypes come from.
         settings: Choices about it.
         seeded: Whether it is made of anything that was clustered, and so has a run a seed.
+        once: Whether it is clustered with the first seed alone.
     """
 
     title: str
@@ -88,6 +89,11 @@ class Base:
     clustering: str = "voc"
     settings: MethodSettings = MethodSettings()
     seeded: bool = True
+    once: bool = False
+
+    def seeds(self, seeds: Sequence[int]) -> Sequence[int]:
+        """Return the seeds that it has a run of."""
+        return seeds if self.seeded and not self.once else seeds[:1]
 
 
 CLUSTERINGS: dict[str, Profile | FisherProfile] = {
@@ -109,14 +115,14 @@ BASES = {
     "iscam-from-lpcam": Base("IS-CAM from LPCAM", "iscam", settings=MethodSettings(iscam_from="lpcam")),
     "pacam": Base("PACAM", "pacam"),
     "fisher": Base("Fisher", "fisher", "fisher", seeded=False),
-    "restarts": Base("LPCAM, `voc` profile, three starts", "lpcam", "restarts"),
-    "relative-threshold": Base("LPCAM, `voc` profile, relative threshold", "lpcam", "relative-threshold"),
-    "weigh-sizes": Base("LPCAM, `voc` profile, sizes as weights", "lpcam", "weigh-sizes"),
-    "adaptive-k": Base("LPCAM, `voc` profile, adaptive K", "lpcam", "adaptive-k"),
+    "restarts": Base("LPCAM, `voc` profile, three starts", "lpcam", "restarts", once=True),
+    "relative-threshold": Base("LPCAM, `voc` profile, relative threshold", "lpcam", "relative-threshold", once=True),
+    "weigh-sizes": Base("LPCAM, `voc` profile, sizes as weights", "lpcam", "weigh-sizes", once=True),
+    "adaptive-k": Base("LPCAM, `voc` profile, adaptive K", "lpcam", "adaptive-k", once=True),
     "fisher-one-pass": Base("Fisher, one pass", "fisher", "fisher-one-pass", seeded=False),
 }
 SWITCHES = ("restarts", "relative-threshold", "weigh-sizes", "adaptive-k", "fisher-one-pass")
-"""Each clusters anew; seen with the given classifier, on one of the yardsticks."""
+"""Each clusters anew; seen with the given classifier, on one of the yardsticks, with one seed."""
 SWITCHED = "real_coco_subset"
 PLAIN = ("lpcam", "lpcam-coco")
 """Plain LPCAM; what a row is held against is the better of them on the same photos."""
@@ -211,7 +217,7 @@ class Row:
 
     def runs(self, seeds: Sequence[int]) -> list[str]:
         """Return the names of its runs, one a seed."""
-        return [f"{self.key} {seed}" for seed in (seeds if BASES[self.base].seeded else seeds[:1])]
+        return [f"{self.key} {seed}" for seed in BASES[self.base].seeds(seeds)]
 
 
 EVERY = tuple(Row(base, post) for base in BASES for post, entry in POSTS.items() if base in (entry.bases or BASES))
@@ -406,7 +412,7 @@ def prepare(part: Part, settings: Settings) -> Ready:
     methods = {}
     for key in dict.fromkeys(row.base for row in part.rows):
         base = BASES[key]
-        for seed in study.seeds if base.seeded else study.seeds[:1]:
+        for seed in base.seeds(study.seeds):
             _clustered(study, base, seed, device)
             files = study.prototypes(seed, base.clustering), study.support(seed)
             vectors = study.discriminants(base.clustering)
