@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
 import numpy as np
 import pytest
 import torch
+from torchvision import models
 
 from lpcam import crf
 from lpcam.errors import LpcamError
 from lpcam.propagation import EDGES, Propagation, Scene, Walk, without_floor
+from lpcam.sources import ClassifierSource
 from lpcam.views import merge_scales, normalise
 from tests.reference import propagation as reference
 
@@ -113,6 +118,32 @@ def test_a_network_of_one_level_walks_on_its_features():
     assert Walk(levels=1).ground(LEVELS).vectors.shape == (12, 5)
     assert Walk().ground(LEVELS).vectors.shape == (12, 9)
     assert Walk(levels=3).ground(LEVELS).vectors.shape == (12, 12)
+
+
+@pytest.mark.parametrize(
+    ("arch", "channels"),
+    [
+        ("torchvision/mobilenet_v2", (96, 32)),
+        ("torchvision/resnet18", (256, 128)),
+        ("torchvision/efficientnet_b0", (112, 40)),
+        ("torchvision/convnext_tiny", (384, 192)),
+        ("torchvision/densenet121", (1024, 512)),
+        ("torchvision/vit_b_16", (768,)),
+    ],
+)
+def test_every_family_walks_on_stride_16_and_looks_at_stride_8_too(arch, channels):
+    """A network of one stride walks on its features."""
+    name = arch.partition("/")[2]
+    network = models.get_model(name, weights=None).state_dict()
+    with NamedTemporaryFile(suffix=".pth") as file:
+        torch.save(network, file.name)
+        net = ClassifierSource(arch, Path(file.name), stride=16).load(1000, "cpu")
+    side = 224 if "vit" in arch else 64
+    with torch.inference_mode():
+        levels = [level[0] for level in net.levels(torch.rand(1, 3, side, side))]
+    ground = Walk(power=2.0).ground(levels)
+    assert ground.grid == (side // 16, side // 16)
+    assert ground.vectors.shape[1] == sum(channels) + len(channels)
 
 
 def test_more_classes_walk_less():
