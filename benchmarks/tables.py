@@ -30,7 +30,7 @@ _BY_HAND = ("generate_dozen", "precision")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
 _HEADLINES = ("generate_dozen", "map_stage", "kmeans_speed", "memory")
 _GIVEN = "given classifier"
-_SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM"))
+_SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM, `voc` profile"), ("lpcam-coco", "LPCAM, `coco` profile"))
 _AFTER = (("", ""), ("walk", ", walk"), ("walk-pamr", ", walk and PAMR"))
 _PROFILES = ("voc", "coco")
 _ROWS = (("CAM", "cam"), ("class prototypes only", "class-prototypes"), ("LPCAM", "lpcam"))
@@ -193,7 +193,7 @@ def propagation() -> str:
     steps = [step for step, found in next(iter(photos.values())).items() if "over_forwards" in found]
     rows = [[step, *(cell for found in photos.values() for cell in _step_cost(found[step]))] for step in steps]
     forwards = [cell for found in photos.values() for cell in (f"{1000 * found['forwards']['median']:.0f}", "")]
-    header = [cell for classes in photos for cell in (f"{classes}: ms", "over the forwards, %")]
+    header = [cell for of in photos for cell in (f"{of.replace('1 classes', '1 class')}: ms", "over the forwards, %")]
     return markdown(["step", *header], [*rows, ["forwards", *forwards]])
 
 
