@@ -23,10 +23,7 @@ _STYLES = {  # Okabe & Ito's colours, told apart by every kind of eye; the marke
     "one at a time": ("#D55E00", "^"),
     "k-means": ("#009E73", "D"),
 }
-_POINTS = [
-    *_STYLES.values(),
-    *(("#CC79A7", "v"), ("#56B4E9", "P"), ("#F0E442", "X"), ("#000000", "*")),
-]
+_POINTS = list(_STYLES.values())
 _TITLES = {
     "images": "Number of photos",
     "classes": "Classes of the data set",
@@ -42,15 +39,19 @@ def draw(record: dict[str, Any]) -> dict[str, Figure]:
 
 
 def draw_ablation(record: dict[str, Any]) -> Figure:
-    """Return the difference of every row of an ablation to plain LPCAM, with its interval."""
+    """Return the difference of the rows of an ablation to plain LPCAM, with their intervals.
+
+    Shown are the methods that every panel has, each followed by nothing, the walk, PAMR and both: the first four.
+    """
     panels = [
         (f"{part['title']}, {split}\n{part['classifier']}", of_split["rows"])
         for part in record["results"]["parts"].values()
         for split, of_split in part["splits"].items()
         if not part["one_class"]
     ]
-    titles = list(dict.fromkeys(row["title"] for _, rows in panels for row in rows.values()))
-    posts = list(dict.fromkeys(row["post"] for _, rows in panels for row in rows.values()))
+    methods = [{row["title"]: None for row in rows.values()} for _, rows in panels]
+    titles = [title for title in methods[0] if all(title in found for found in methods)]
+    posts = list(dict.fromkeys(row["post"] for _, rows in panels for row in rows.values()))[: len(_POINTS)]
     height = 1.2 + 0.16 * len(titles) * max(2, len(posts))
     figure = Figure(figsize=(2.2 + 2.4 * len(panels), height), dpi=120, layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -68,11 +69,11 @@ def _panel(axes: Axes, rows: dict[str, Any], titles: list[str], posts: list[str]
     """Draw a point and its interval for every row; what follows a method is told by colour and place."""
     axes.axvline(0, color="#666666", linewidth=0.8, zorder=1)
     for index, post in enumerate(posts):
-        chosen = [row for row in rows.values() if row["post"] == post]
+        chosen = [row for row in rows.values() if row["post"] == post and row["title"] in titles]
         gains = [100 * row["over_plain"]["miou"] for row in chosen]
         ends = [[100 * end for end in row["over_plain"]["interval"]] for row in chosen]
         places = [titles.index(row["title"]) + 0.8 * ((index + 0.5) / len(posts) - 0.5) for row in chosen]
-        colour, marker = _POINTS[index % len(_POINTS)]
+        colour, marker = _POINTS[index]
         axes.hlines(places, [low for low, _ in ends], [high for _, high in ends], color=colour, linewidth=1)
         axes.plot(gains, places, marker, color=colour, markersize=4, label=f"followed by {post}")
     axes.set_xlabel("mIoU over plain LPCAM, points", fontsize=8)
