@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lpcam.backbones.classifier import Classifier
 from lpcam.discriminants import Discriminants
@@ -18,12 +18,13 @@ from lpcam.methods.iscam import BACKGROUND_WEIGHT, LEVELS, IsCam
 from lpcam.methods.lpcam import Lpcam
 from lpcam.methods.pacam import Awareness, Pacam
 from lpcam.propagation import Propagation
-from lpcam.prototypes import MadeFrom, Prototypes
+from lpcam.prototypes import Prototypes
 from lpcam.support import Support
 from lpcam.workspace import Workspace
 
 DEFAULT_METHOD = "lpcam"
 GENERALS = ("cam", "lpcam")
+Made = TypeVar("Made", Prototypes, Support, Discriminants)
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,7 @@ class Means:
         Raises:
             LpcamError: they are missing, damaged, or of another classifier or other features.
         """
-        loaded = Prototypes.load(self.prototypes_file)
-        self._check(loaded.provenance, self.prototypes_file, "lpcam cluster --overwrite")
-        return loaded
+        return self._checked(Prototypes.load, self.prototypes_file, "lpcam cluster --overwrite")
 
     @cached_property
     def support(self) -> Support:
@@ -111,9 +110,7 @@ class Means:
         Raises:
             LpcamError: they are missing, damaged, or of another classifier or other features.
         """
-        loaded = Support.load(self.support_file)
-        self._check(loaded.provenance, self.support_file, "lpcam cluster --method pacam --overwrite")
-        return loaded
+        return self._checked(Support.load, self.support_file, "lpcam cluster --method pacam --overwrite")
 
     @cached_property
     def discriminants(self) -> Discriminants:
@@ -122,9 +119,7 @@ class Means:
         Raises:
             LpcamError: they are missing, damaged, or of another classifier or other features.
         """
-        loaded = Discriminants.load(self.discriminants_file)
-        self._check(loaded.provenance, self.discriminants_file, "lpcam cluster --method fisher --overwrite")
-        return loaded
+        return self._checked(Discriminants.load, self.discriminants_file, "lpcam cluster --method fisher --overwrite")
 
     def made_by(self, method: str) -> dict[str, Any]:
         """Return what the seeds of a method depend on beside the classifier, JSON values only."""
@@ -141,8 +136,10 @@ class Means:
             **({"propagation": propagation} if propagation else {}),
         }
 
-    def _check(self, made: MadeFrom, path: Path, repair: str) -> None:
-        net = self.net
+    def _checked(self, load: Callable[[Path], Made], path: Path, repair: str) -> Made:
+        """Return what lies in a file, if it was made with this classifier from these features."""
+        loaded, net = load(path), self.net
+        made = loaded.provenance
         if (made.weights_sha256, made.layer, made.stride) != (net.sha256, net.layer, net.stride):
             raise LpcamError(
                 f"{path} was made with other weights, layer or stride than this classifier's: "
@@ -150,6 +147,7 @@ class Means:
             )
         if made.features != self.features:
             raise LpcamError(f"{path} was made from other features than the workspace's: run '{repair}'")
+        return loaded
 
 
 def make_method(name: str, means: Means) -> Method:
