@@ -107,9 +107,11 @@ def _key(profile: Profile) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Be the command line."""
-    arguments = parser(__doc__ or "").parse_args(argv)
+    options = parser(__doc__ or "")
+    options.add_argument("--limit", type=int, default=0, help="the first N photos; 0 for all")
+    arguments = options.parse_args(argv)
     dry: dict[str, Any] = {"k": (2, 3), "tau": (0.1,), "class_threshold": (0.9,), "thresholds": "0:1:.1", "limit": 3}
-    settings = Settings(**dry) if arguments.dry_run else Settings()
+    settings = Settings(**dry) if arguments.dry_run else Settings(limit=arguments.limit)
     before = environment()
     with tempfile.TemporaryDirectory(prefix="lpcam-choices-") as folder:
         conclude("choices", before, settings, run(settings, Path(folder)), arguments)

@@ -229,7 +229,15 @@ def choices() -> str:
         for symbol, field in (("K", "k"), ("τ", "tau"), ("μ", "class_threshold"))
         for value, found in results["choices"][field].items()
     ]
-    header = ["", "mIoU, %", "precision, %", "recall, %", "threshold", *(f"{kind} a class" for kind in _KIND_TITLES)]
+    corner = f"{results['images']} photos of {results['title']}"
+    header = [
+        corner,
+        "mIoU, %",
+        "precision, %",
+        "recall, %",
+        "threshold",
+        *(f"{kind} a class" for kind in _KIND_TITLES),
+    ]
     return markdown(header, [["CAM", *_scores(results["cam"]), "–", "–"], *rows])
 
 
