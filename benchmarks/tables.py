@@ -21,12 +21,13 @@ TRAINING = ROOT / "docs" / "training.md"
 METHODS = ROOT / "docs" / "methods.md"
 ABLATION = ROOT / "docs" / "ablation.md"
 PROPAGATION = ROOT / "docs" / "propagation.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION)
+REPORT = ROOT / "docs" / "report.md"
+PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, REPORT)
 MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
-_BY_HAND = ("generate_dozen", "precision")
+_BY_HAND = ("generate_dozen", "precision", "report")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
 _HEADLINES = ("generate_dozen", "map_stage", "kmeans_speed", "memory")
 _GIVEN = "given classifier"
@@ -209,6 +210,23 @@ def propagation_memory() -> str:
     return markdown(["MiB", *(f"{height} × {width}" for height, width in sizes.values())], rows)
 
 
+def report() -> str:
+    """Return the table of what the page about a run costs: a row a number of photos."""
+    if not _present(("report",)):
+        return "Not measured yet: `python -m benchmarks.report`."
+    rows = [
+        [
+            str(run["photos"]),
+            str(run["methods"]),
+            f"{run['bytes'] / 1e6:.1f}",
+            f"{run['seconds']:.0f}",
+            f"{run['peak_bytes'] / 2**20:.0f}",
+        ]
+        for run in _load("report")["results"]["runs"]
+    ]
+    return markdown(["photos", "methods", "page, MB", "seconds", "peak memory, MiB"], rows)
+
+
 def _step_cost(found: Mapping[str, Any]) -> tuple[str, str]:
     return f"{1000 * found['over_nothing_seconds']:.1f}", f"{100 * found['over_forwards']:.1f}"
 
@@ -383,6 +401,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation-plot": ablation_plot,
     "propagation": propagation,
     "propagation-memory": propagation_memory,
+    "report": report,
     "trained": trained,
     "checks": checks,
     "all-checks": all_checks,
