@@ -11,7 +11,7 @@ PEERS := grad-cam==1.5.7 ttach==0.0.3
 # The theme announces its successor at every build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: setup demo test check docs format bench bench-real clean
+.PHONY: setup demo test browser check docs format bench bench-real clean
 
 setup: $(VENV)/.ready
 
@@ -27,8 +27,15 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	$(BIN)/lpcam demo
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest
+
+# The page's tests drive Debian's Chromium; without it they are skipped. Only CI, where nobody can be asked, installs it.
+browser:
+	@if [ -n "$$CI" ] && [ -z "$$(command -v chromium)" ] && [ -n "$$(command -v apt-get)" ]; then \
+		(apt-get update && apt-get install --yes --no-install-recommends chromium) > /dev/null \
+		|| echo 'no Chromium could be installed: the tests of the page are skipped'; \
+	fi
 
 check: setup
 	$(BIN)/ruff format --check .

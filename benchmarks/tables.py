@@ -22,14 +22,15 @@ TRAINING = ROOT / "docs" / "training.md"
 METHODS = ROOT / "docs" / "methods.md"
 ABLATION = ROOT / "docs" / "ablation.md"
 PROPAGATION = ROOT / "docs" / "propagation.md"
+REPORT = ROOT / "docs" / "report.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 CHOOSING = ROOT / "docs" / "howto" / "choosing.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, TUTORIAL, CHOOSING)
+PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, REPORT, TUTORIAL, CHOOSING)
 MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
-_BY_HAND = ("generate_dozen", "precision")
+_BY_HAND = ("generate_dozen", "precision", "report")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
 _HEADLINES = ("generate_dozen", "map_stage", "kmeans_speed", "memory")
 _GIVEN = "given classifier"
@@ -213,6 +214,23 @@ def propagation_memory() -> str:
         [step, *(f"{found[name] / 2**20:.0f}" for name in sizes)] for step, found in record["results"]["memory"].items()
     ]
     return markdown(["MiB", *(f"{height} × {width}" for height, width in sizes.values())], rows)
+
+
+def report() -> str:
+    """Return the table of what the page about a run costs: a row a number of photos."""
+    if not _present(("report",)):
+        return "Not measured yet: `python -m benchmarks.report`."
+    rows = [
+        [
+            str(run["photos"]),
+            str(run["methods"]),
+            f"{run['bytes'] / 1e6:.1f}",
+            f"{run['seconds']:.0f}",
+            f"{run['peak_bytes'] / 2**20:.0f}",
+        ]
+        for run in _load("report")["results"]["runs"]
+    ]
+    return markdown(["photos", "methods", "page, MB", "seconds", "peak memory, MiB"], rows)
 
 
 def _step_cost(found: Mapping[str, Any]) -> tuple[str, str]:
@@ -449,6 +467,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation-plot": ablation_plot,
     "propagation": propagation,
     "propagation-memory": propagation_memory,
+    "report": report,
     "trained": trained,
     "choices": choices,
     "switches": switches,

@@ -13,6 +13,7 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "cluster": "Build class prototypes and context prototypes from the features.",
     "generate": "Write the seeds of every photo in a refiner's format.",
     "evaluate": "Score seeds against true masks.",
+    "report": "Write one HTML page about a run: scores, gallery, prototypes.",
     "convert": "Turn seeds of one refiner family into another's.",
     "run": "Everything above in order, resumable.",
     "import-prototypes": "Take over the prototypes of the published code.",

@@ -13,6 +13,7 @@ from .exits import SOME_IMAGES_FAILED
 if TYPE_CHECKING:
     from lpcam.corridor import ClusterReport, DiscriminantReport, EvaluationReport, ImportReport, SupportReport
     from lpcam.records import StageReport
+    from lpcam.report.whole import ReportResult
 
 _SHOWN_FAILURES = 5
 
@@ -109,6 +110,15 @@ def print_scores(reports: Sequence[EvaluationReport]) -> None:
     print_table(header, rows)
     for report in reports:
         print_notices(report.notices)
+
+
+def print_report(result: ReportResult) -> None:
+    """Print where a report lies and what is on it."""
+    shown = f"{result.shown} of {result.photos}" if result.shown < result.photos else str(result.photos)
+    size = f"{result.size / 1e6:.1f} MB"
+    click.echo(f"{shown} photos, {len(result.methods)} methods, {size} in {result.seconds:.1f} s: {result.page}")
+    print_notices(result.notices)
+    click.echo(f"next: open {result.page} in a browser")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -391,6 +391,14 @@ def test_memory_runs(monkeypatch):
     assert rows[1]["side_bytes"] > 0
 
 
+def test_report_runs(monkeypatch):
+    report = importlib.import_module("benchmarks.report")
+    monkeypatch.setattr(report, "in_new_process", lambda call, **arguments: call(**arguments))
+    rows = dry("report").results["runs"]
+    assert [(row["photos"], row["shown"], row["methods"]) for row in rows] == [(2, 2, 3), (4, 4, 3)]
+    assert 0 < rows[0]["bytes"] < rows[1]["bytes"]
+
+
 def test_startup_runs_and_sees_imports():
     assert startup.imported([sys.executable, "-c", "import json"], ["json", "torch"]) == ["json"]
     results = dry("startup").results

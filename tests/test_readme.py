@@ -90,6 +90,6 @@ def test_the_two_commands_are_the_makefiles():
     makefile = (README.parent / "Makefile").read_text()
     assert "    make demo\n    make test\n" in TEXT
     assert "\ndemo: setup\n" in makefile
-    assert "\ntest: setup\n" in makefile
+    assert "\ntest: setup browser\n" in makefile
     run = (README.parent / ".ci/run").read_text()
     assert re.findall(r"^make .*$", run, re.MULTILINE) == ["make check", "make test"]
