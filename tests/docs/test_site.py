@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import html
 import importlib.util
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mkdocs", reason="needs the docs extra")
-pytest.importorskip("mkdocstrings", reason="needs the docs extra")
+from tests.docs.following import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it."""
-    folder = tmp_path_factory.mktemp("site")
-    built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        cwd=ROOT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    return folder
 
 
 def test_no_page_fetches_anything(site):
@@ -56,6 +34,7 @@ def test_tables_and_commands_look_like_tables_and_commands(page, site):
 
 
 def test_links_to_files_of_the_repository_become_links_of_the_site():
+    pytest.importorskip("mkdocs", reason="needs the docs extra")
     spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
