@@ -22,14 +22,14 @@ METHODS = ROOT / "docs" / "methods.md"
 ABLATION = ROOT / "docs" / "ablation.md"
 PROPAGATION = ROOT / "docs" / "propagation.md"
 REPORT = ROOT / "docs" / "report.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, REPORT)
+RESULTS_PAGE = ROOT / "docs" / "results.md"
+PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, REPORT, RESULTS_PAGE)
 MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
 _BY_HAND = ("generate_dozen", "precision", "report")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
-_HEADLINES = ("generate_dozen", "map_stage", "kmeans_speed", "memory")
 _GIVEN = "given classifier"
 _SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM, `voc` profile"), ("lpcam-coco", "LPCAM, `coco` profile"))
 _AFTER = (("", ""), ("walk", ", walk"), ("walk-pamr", ", walk and PAMR"))
@@ -271,17 +271,6 @@ def _price(timing: Mapping[str, Any], form: str, per_second: float = 1) -> tuple
     return form.format(per_second * timing["seconds_a_photo"]), f"{timing['over_cam']:.2f}"
 
 
-def checks() -> str:
-    """Return the README's table: the targets of what a user waits for, and what was measured."""
-    rows = [
-        _check_row(name, check)
-        for name in _present(_HEADLINES)
-        for check in _load(name)["checks"]
-        if not check["equality"]
-    ]
-    return markdown(["benchmark", "what", "measured", "target"], rows)
-
-
 def all_checks() -> str:
     """Return the table of every check of ``make bench``, equal outputs and missed targets too."""
     rows = [
@@ -403,7 +392,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "propagation-memory": propagation_memory,
     "report": report,
     "trained": trained,
-    "checks": checks,
     "all-checks": all_checks,
     "generate-speed": generate_speed,
     "arithmetic": arithmetic,
