@@ -1,0 +1,46 @@
+"""Which photos, with which labels and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from lpcam.errors import LpcamError
+
+from .declaring import FILE, Command, stacked
+from .taking import take
+
+
+def data_options(*, required: bool) -> Callable[[Command], Command]:
+    """Return the options that name a split of a data set."""
+    return stacked(
+        click.option("--dataset", required=required, help="voc, coco, folder or demo; see docs/datasets.md."),
+        click.option(
+            "--root",
+            type=FILE,
+            required=required,
+            help="Folder of the data set: JPEGImages, annotations or photos are in it.",
+        ),
+        click.option("--split", help="Name of a list (train, val2014, all) or its path. [default: train]"),
+        click.option("--labels", type=FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy."),
+        click.option("--classes", type=FILE, help="File of class names, a name a line."),
+        click.option("--masks", type=FILE, help="Folder of true masks, <name>.png."),
+    )
+
+
+def take_data_source(options: dict[str, Any]) -> Any:
+    """Remove the data options; return their DataSource, or None where no data set was named.
+
+    Raises:
+        LpcamError: only one of --dataset and --root was given.
+    """
+    from lpcam.sources import DataSource
+
+    named = take(options, "dataset", "root", "labels", "classes", "masks")
+    if not named:
+        return None
+    if "dataset" not in named or "root" not in named:
+        raise LpcamError("other photos need both --dataset and --root: give both or neither")
+    return DataSource(**named, **take(options, "split"))
