@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
 
+from .colours import wants_colour
 from .exits import ErrorLine
+from .verbosity import verbosity_options
 
 _COMMANDS = {  # name: what --help says of it; the module is imported when the command is used
     "extract-features": "Write the features of a data set under a pretrained classifier.",
@@ -14,6 +17,7 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "generate": "Write the seeds of every photo in a refiner's format.",
     "evaluate": "Score seeds against true masks.",
     "convert": "Turn seeds of one refiner family into another's.",
+    "inspect": "Say what a file or folder holds, or what a method sees in a photo.",
     "run": "Everything above in order, resumable.",
     "import-prototypes": "Take over the prototypes of the published code.",
     "import-features": "Take over a feature dump of the published code.",
@@ -58,7 +62,9 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="lpcam", prog_name="lpcam")
-def main() -> None:
+@verbosity_options
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Better seed masks from image-level labels, without training.
 
     LPCAM (CVPR 2023) clusters the local features of a pretrained classifier into class prototypes and context
@@ -69,3 +75,4 @@ def main() -> None:
       lpcam cluster
       lpcam generate --refiner irn
     """
+    ctx.color = wants_colour(os.environ)

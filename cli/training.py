@@ -12,14 +12,16 @@ from lpcam.errors import LpcamError
 from .options import (
     data_options,
     device_option,
-    json_option,
+    output_options,
     overwrite_option,
     seed_option,
     stacked,
     take,
     take_data_source,
 )
-from .rendering import print_notices, print_table
+from .rendering import conclude
+from .tables import percent, print_table
+from .verbosity import is_quiet
 
 if TYPE_CHECKING:
     from lpcam.training import TrainingReport
@@ -50,7 +52,7 @@ running_options = stacked(
     device_option,
     seed_option,
     overwrite_option,
-    json_option,
+    output_options,
 )
 whole_options = stacked(
     photo_options,
@@ -85,23 +87,28 @@ def take_training(options: dict[str, Any]) -> dict[str, Any]:
     return {"data": data, "arch": arch, "out": options.pop("out"), "recipe": recipe, **weights, **given}
 
 
-def print_training(report: TrainingReport) -> None:
-    """Print a row an epoch, and how to go on."""
+def print_training(report: TrainingReport, photos: str = "") -> None:
+    """Print a row an epoch, and how to go on.
+
+    Args:
+        report: Of the training.
+        photos: The data options it was given, as a command line has them.
+    """
     parts = report.losses if len(report.losses) > 1 else {}
     columns = (report.loss, *parts.values())
     rows = [
-        (str(epoch), *(f"{loss:.4f}" for loss in losses), *map(_percent, scores))
+        (str(epoch), *(f"{loss:.4f}" for loss in losses), *map(percent, scores))
         for epoch, (losses, scores) in enumerate(
             zip(zip(*columns, strict=True), zip(report.map, report.miou, strict=True), strict=True), 1
         )
     ]
-    print_table(("epoch", "loss", *parts, "mAP %", "seed mIoU %"), rows)
+    if not is_quiet():
+        print_table(("epoch", "loss", *parts, "mAP %", "seed mIoU %"), rows)
+        click.echo(f"log and plot: {report.out}.log.jsonl, {report.out}.png")
     went_on = f", from step {report.first_step} on" if report.first_step else ""
-    click.echo(f"{report.images} crops in {report.seconds:.1f} s{went_on}: {report.out}")
-    click.echo(f"log and plot: {report.out}.log.jsonl, {report.out}.png")
-    click.echo(f"next: lpcam extract-features --arch {report.arch} --weights {report.out} …")
-    print_notices(report.notices)
-
-
-def _percent(score: float | None) -> str:
-    return "–" if score is None else f"{100 * score:.1f}"
+    conclude(
+        f"classifier of {len(report.classes)} classes from {report.images} crops in {report.seconds:.1f} s{went_on}: "
+        f"{report.out}",
+        doubts=report.notices,
+        steps=[f"lpcam extract-features{photos} --arch {report.arch} --weights {report.out}"],
+    )

@@ -12,7 +12,7 @@ from lpcam.workspace import Workspace
 from ..options import (
     device_option,
     discriminant_options,
-    json_option,
+    output_options,
     overwrite_option,
     placement_options,
     profile_options,
@@ -42,7 +42,7 @@ from ..rendering import print_clusters, print_discriminants, print_json, print_s
 @placement_options(divided=False)
 @seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Build class prototypes and context prototypes from the features.
 
@@ -66,8 +66,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        show(report, workspace)
-        click.echo(f"next: lpcam generate -w {workspace.root} --method {method} --refiner irn")
+        show(report, workspace, [f"lpcam generate -w {workspace.root} --method {method} --refiner irn"])
 
 
 def _prototypes(workspace: Workspace, options: dict[str, Any], progress: Any) -> Any:
@@ -90,16 +89,16 @@ def _discriminants(workspace: Workspace, options: dict[str, Any], progress: Any)
     return corridor.cluster_discriminants(workspace, profile=profile, **_shared(options), progress=progress)
 
 
-def _show_prototypes(report: Any, workspace: Workspace) -> None:
-    print_clusters(report, workspace.prototypes)
+def _show_prototypes(report: Any, workspace: Workspace, steps: list[str]) -> None:
+    print_clusters(report, workspace.prototypes, steps)
 
 
-def _show_support(report: Any, workspace: Workspace) -> None:
-    print_support(report, workspace.support)
+def _show_support(report: Any, workspace: Workspace, steps: list[str]) -> None:
+    print_support(report, workspace.support, steps)
 
 
-def _show_discriminants(report: Any, workspace: Workspace) -> None:
-    print_discriminants(report, workspace.discriminants)
+def _show_discriminants(report: Any, workspace: Workspace, steps: list[str]) -> None:
+    print_discriminants(report, workspace.discriminants, steps)
 
 
 _METHODS = {

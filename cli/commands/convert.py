@@ -13,7 +13,7 @@ from ..options import (
     data_options,
     device_option,
     idle_seed_option,
-    json_option,
+    output_options,
     overwrite_option,
     part_options,
     take,
@@ -22,7 +22,7 @@ from ..options import (
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import exit_for, print_json, print_next_steps, print_stage
+from ..rendering import exit_for, print_json, print_stage
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -38,7 +38,7 @@ _FOLDER = click.Path(path_type=Path)
 @device_option
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Turn seeds of one family into another's.
 
@@ -65,6 +65,5 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_stage(report, "seeds", target)
-        print_next_steps(report)
+        print_stage(report, "seeds", target, report.next_steps)
     exit_for([report])

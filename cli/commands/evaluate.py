@@ -13,8 +13,8 @@ from ..options import (
     data_options,
     device_option,
     idle_seed_option,
-    json_option,
     names_option,
+    output_options,
     refiner_option,
     take,
     take_data_source,
@@ -34,7 +34,7 @@ from ..rendering import print_json, print_scores
 @names_option("--mean-over", help="Classes the means are over, 'background' among them. [default: all]")
 @device_option
 @idle_seed_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Score seeds against true masks, at every threshold.
 
@@ -58,8 +58,4 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_scores([report])
-        click.echo(
-            f"{report.curve.images} photos, best of {len(report.curve.scores)} thresholds: "
-            f"{workspace.evaluation(report.method)}"
-        )
+        print_scores([report], workspace.evaluation(report.method), [f"lpcam report -w {workspace.root}"])

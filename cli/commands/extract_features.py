@@ -14,7 +14,7 @@ from ..options import (
     dtype_option,
     execution_options,
     idle_seed_option,
-    json_option,
+    output_options,
     overwrite_option,
     placement_options,
     scales_option,
@@ -40,7 +40,7 @@ from ..rendering import exit_for, print_json, print_stage
 @placement_options(divided=True)
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Write the features of a data set under a pretrained classifier.
 
@@ -66,6 +66,5 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_stage(report, "features", workspace.features)
-        click.echo(f"next: lpcam cluster -w {workspace.root}")
+        print_stage(report, "features", workspace.features, [f"lpcam cluster -w {workspace.root}"])
     exit_for([report])

@@ -15,7 +15,7 @@ from ..options import (
     device_option,
     dtype_option,
     idle_seed_option,
-    json_option,
+    output_options,
     overwrite_option,
     take,
     take_classifier_source,
@@ -40,7 +40,7 @@ _FOLDER = click.Path(path_type=Path)
 @device_option
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Take over a feature dump of the published code.
 
@@ -66,5 +66,4 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_stage(report, "imported features", workspace.features)
-        click.echo(f"next: lpcam cluster -w {workspace.root}")
+        print_stage(report, "imported features", workspace.features, [f"lpcam cluster -w {workspace.root}"])

@@ -14,7 +14,7 @@ from ..options import (
     data_options,
     device_option,
     idle_seed_option,
-    json_option,
+    output_options,
     overwrite_option,
     take,
     take_classifier_source,
@@ -35,7 +35,7 @@ _FILE = click.Path(path_type=Path)
 @device_option
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Take over the prototypes of the published code.
 
@@ -61,5 +61,4 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_imported(report, workspace.prototypes)
-        click.echo(f"next: lpcam generate -w {workspace.root} --refiner irn")
+        print_imported(report, workspace.prototypes, [f"lpcam generate -w {workspace.root} --refiner irn"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..options import awareness_options, given, take, take_awareness
+from ..options import awareness_options, given, spell_data_source, take, take_awareness
 from ..progress import shown_progress
 from ..rendering import print_json
 from ..training import is_first_process, print_training, take_training, whole_options
@@ -68,14 +68,14 @@ def cpal(as_json: bool, **options: Any) -> None:
 
 
 def _run(train: Callable[..., Any], as_json: bool, options: dict[str, Any]) -> None:
-    own = take(options, "cpal")
+    own, photos = take(options, "cpal"), spell_data_source(options)
     arguments, speaks = take_training(options), is_first_process()
     with shown_progress(quiet=as_json or not speaks) as progress:
         report = train(**arguments, **own, progress=progress)
     if as_json and speaks:
         print_json(report.as_json())
     elif speaks:
-        print_training(report)
+        print_training(report, photos)
 
 
 def _take_cpal(options: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from .clustering import (
     take_profile,
     take_support,
 )
-from .data import data_options, take_data_source
+from .data import data_options, spell_data_source, take_data_source
 from .declaring import names_option, stacked
 from .methods import (
     awareness_options,
@@ -29,7 +29,14 @@ from .placement import (
     take_execution,
     take_placement,
 )
-from .run import idle_seed_option, json_option, overwrite_option, seed_option, workspace_option
+from .run import (
+    idle_seed_option,
+    json_option,
+    output_options,
+    overwrite_option,
+    seed_option,
+    workspace_option,
+)
 from .seeds import part_options, refiner_option, take_parts
 from .taking import given, take
 
@@ -48,6 +55,7 @@ __all__ = [
     "method_options",
     "methods_option",
     "names_option",
+    "output_options",
     "overwrite_option",
     "part_options",
     "placement_options",
@@ -57,6 +65,7 @@ __all__ = [
     "refuse_strangers",
     "scales_option",
     "seed_option",
+    "spell_data_source",
     "stacked",
     "take",
     "take_awareness",

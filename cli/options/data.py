@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 import click
@@ -28,6 +29,13 @@ def data_options(*, required: bool) -> Callable[[Command], Command]:
         click.option("--classes", type=FILE, help="File of class names, a name a line."),
         click.option("--masks", type=FILE, help="Folder of true masks, <name>.png."),
     )
+
+
+def spell_data_source(options: dict[str, Any]) -> str:
+    """Return the data options that were given as a command line has them, each after a blank; none are removed."""
+    names = ("dataset", "root", "split", "labels", "classes", "masks")
+    values = {name: options[name] for name in names if options.get(name) is not None}
+    return "".join(f" --{name} {quote(str(value))}" for name, value in values.items())
 
 
 def take_data_source(options: dict[str, Any]) -> Any:

@@ -9,7 +9,8 @@ import click
 from lpcam.workspace import DEFAULT as DEFAULT_WORKSPACE
 from lpcam.workspace import Workspace
 
-from .declaring import FILE
+from ..verbosity import verbosity_options
+from .declaring import FILE, stacked
 
 
 def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Workspace:
@@ -28,6 +29,7 @@ workspace_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, logs on stderr, no progress."
 )
+output_options = stacked(json_option, verbosity_options)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what belongs to another run.")
 seed_option = click.option("--seed", type=int, help="Of everything random. [default: 0]")
 idle_seed_option = click.option(

@@ -116,13 +116,16 @@ def known_architectures() -> list[str]:
     return sorted([*whole, "timm/NAME", *torchvision_nets.names()])
 
 
-def has_shapes_of(arch: str, tensors: Tensors, source: str) -> bool:
-    """Return whether a checkpoint has the names and shapes of an architecture, whatever its head.
+def misfits(arch: str, tensors: Tensors, source: str) -> list[str]:
+    """Return how the names and shapes of a checkpoint differ from an architecture's, in words, heads aside.
 
     Args:
         arch: As ``load_classifier`` takes it.
         tensors: By the checkpoint's names.
         source: Where they come from, for messages.
+
+    Returns:
+        What is missing, unexpected and of another shape, a line each; nothing where the checkpoint is of it.
 
     Raises:
         LpcamError: it holds two different tensors for one of the architecture's names.
@@ -130,7 +133,7 @@ def has_shapes_of(arch: str, tensors: Tensors, source: str) -> bool:
     blueprint = _blueprint(arch)
     named = checkpoints.canonical(without_extras(tensors), blueprint.rename, source)
     blueprint.adapt(blueprint.network, named)
-    return not checkpoints.differences(_without_head(blueprint, named), _trunk_shapes(blueprint))
+    return checkpoints.differences(_without_head(blueprint, named), _trunk_shapes(blueprint))
 
 
 def features_of(arch: str) -> tuple[int, int]:

@@ -384,7 +384,7 @@ def test_seeds_of_another_family_their_next_step_and_back(extracted, tmp_path):
     assert result.exit_code == 0, result.stderr
     folder = extracted / "seeds/cam/amn"
     assert f"next: sh {folder.resolve() / 'refine.sh'} COMMAND" in result.stdout
-    assert f"next: lpcam evaluate -w {extracted} --refiner amn" in result.stdout
+    assert f"next: lpcam evaluate -w {extracted} --method cam --refiner amn" in result.stdout
     assert (folder / "refine.sh").is_file()
     assert lpcam("evaluate", "--method", "cam", "--refiner", "amn", "-w", extracted).exit_code == 0
     arguments = ["convert", "--from", folder, "--from-refiner", "amn", "--to", tmp_path / "irn", "--to-refiner", "irn"]
