@@ -24,6 +24,7 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "train-classifier": "Train a classifier on image-level labels, or class weights over a frozen one.",
     "train": "Train SIPE or CPAL as published; any method runs on what comes out.",
     "export": "Write classifier and prototypes as one ONNX or torch.export network.",
+    "completion": "Print what lets a shell complete commands, options and values.",
     "demo": "Train, localise and compare on a built-in data set, in about two minutes.",
 }
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from .colours import wants_colour
+
 _NO_EDGE = 10_000
 _LONG = ("sha256", "fingerprint", "features", "prototypes", "support", "discriminants")
 """Names whose values are identities, of which the beginning tells enough."""
@@ -30,10 +32,11 @@ def print_table(header: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> 
     rows = list(rows)
     if header is not None and len(header) > 12:
         header, *rows = [list(column) for column in zip(header, *rows, strict=True)]
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=header is not None)
+    bold = "" if wants_colour(os.environ) is False else "bold"
+    table = Table(box=None, pad_edge=False, header_style=bold, show_header=header is not None)
     for index, name in enumerate(header or ("", "")):
         are_numbers = header is not None and all(_is_number(row[index]) for row in rows)
-        table.add_column(Text(name), justify="right" if index and are_numbers else "left")
+        table.add_column(Text(name), justify="right" if index and are_numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # as it is: [a, b] is no markup
     Console(highlight=False, width=_width()).print(table)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lpcam.errors import LpcamError
 
+from .completing import ARCHITECTURES, one_of
 from .options import (
+    FILE,
     data_options,
     device_option,
+    options_under,
     output_options,
     overwrite_option,
     seed_option,
@@ -26,29 +28,27 @@ from .verbosity import is_quiet
 if TYPE_CHECKING:
     from lpcam.training import TrainingReport
 
-_FILE = click.Path(path_type=Path)
 OF_THE_RECIPE = ("epochs", "batch_size", "lr", "head_lr_factor", "momentum", "weight_decay", "crop")
 
+_option = options_under("Training")
 photo_options = stacked(
     data_options(required=False),
-    click.option("--val-split", help="List of photos whose mAP, and seed mIoU by their masks, is measured. [none]"),
-    click.option("--arch", help="Any architecture that extract-features takes."),
-    click.option("--weights", help="To start from: imagenet, a checkpoint, or none. [default: imagenet]"),
-    click.option("--stride", type=int, help="Output stride in training. [default: that of extract-features]"),
+    _option("--val-split", help="List of photos whose mAP, and seed mIoU by their masks, is measured. [none]"),
+    _option("--arch", shell_complete=one_of(ARCHITECTURES), help="Any architecture that extract-features takes."),
+    _option("--weights", help="To start from: imagenet, a checkpoint, or none. [default: imagenet]"),
+    _option("--stride", type=int, help="Output stride in training. [default: that of extract-features]"),
 )
 recipe_options = stacked(
-    click.option("--epochs", type=int, help="Passes over the photos. [default: 5]"),
-    click.option("--batch-size", type=int, help="Photos a step, of all processes under torchrun. [default: 16]"),
-    click.option("--lr", type=float, help="Learning rate of the first step. [default: .1]"),
-    click.option("--head-lr-factor", type=float, help="How much larger it is for what is new. [default: 10]"),
-    click.option("--momentum", type=float, help="Of SGD. [default: 0]"),
-    click.option("--weight-decay", type=float, help="Of all parameters. [default: 1e-4]"),
-    click.option(
-        "--crop", type=int, help="Side of the crop, px; photos are .625 to 1.25 times as long. [default: 512]"
-    ),
+    _option("--epochs", type=int, help="Passes over the photos. [default: 5]"),
+    _option("--batch-size", type=int, help="Photos a step, of all processes under torchrun. [default: 16]"),
+    _option("--lr", type=float, help="Learning rate of the first step. [default: .1]"),
+    _option("--head-lr-factor", type=float, help="How much larger it is for what is new. [default: 10]"),
+    _option("--momentum", type=float, help="Of SGD. [default: 0]"),
+    _option("--weight-decay", type=float, help="Of all parameters. [default: 1e-4]"),
+    _option("--crop", type=int, help="Side of the crop, px; photos are .625 to 1.25 times as long. [default: 512]"),
 )
 running_options = stacked(
-    click.option("--workers", type=int, help="Threads that read photos ahead. [default: 2]"),
+    _option("--workers", type=int, help="Threads that read photos ahead. [default: 2]"),
     device_option,
     seed_option,
     overwrite_option,
@@ -56,7 +56,7 @@ running_options = stacked(
 )
 whole_options = stacked(
     photo_options,
-    click.option("--out", type=_FILE, required=True, help="Checkpoint to write, .pth."),
+    _option("--out", type=FILE, required=True, help="Checkpoint to write, .pth."),
     recipe_options,
     running_options,
 )

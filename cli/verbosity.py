@@ -40,7 +40,7 @@ def _choose_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> 
         logger.setLevel(before)
 
     ctx.find_root().call_on_close(end)
-    logger.info("%s", _versions())
+    logger.getChild("versions").info("%s", _versions())
 
 
 _VERBOSE_OPTION = click.option(

@@ -9,6 +9,8 @@ import click
 from lpcam.errors import unknown
 from lpcam.workspace import Workspace
 
+from ..completing import CLUSTERED, KMEANS, one_of
+from ..helping import Command
 from ..options import (
     device_option,
     discriminant_options,
@@ -29,15 +31,17 @@ from ..progress import shown_progress
 from ..rendering import print_clusters, print_discriminants, print_json, print_support
 
 
-@click.command("cluster")
+@click.command("cluster", cls=Command, first=("workspace", "method", "profile", "k"))
 @workspace_option
 @profile_options
 @click.option(
-    "--method", help="Whose: lpcam, pacam (context prototypes, CPAL) or fisher (discriminants). [default: lpcam]"
+    "--method",
+    shell_complete=one_of(CLUSTERED),
+    help="Whose: lpcam, pacam (context prototypes, CPAL) or fisher (discriminants). [default: lpcam]",
 )
 @click.option("--bank-size", type=int, help="With --method pacam: most images in a class's bank. [default: 1000]")
 @discriminant_options
-@click.option("--kmeans", help="k-means engine: faiss, torch or auto. [default: auto]")
+@click.option("--kmeans", shell_complete=one_of(KMEANS), help="k-means engine: faiss, torch or auto. [default: auto]")
 @device_option
 @placement_options(divided=False)
 @seed_option

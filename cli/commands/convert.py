@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
+from lpcam.refiners import REFINERS
 from lpcam.workspace import Workspace
 
+from ..completing import one_of
+from ..helping import Command
 from ..options import (
     data_options,
     device_option,
@@ -27,12 +30,12 @@ from ..rendering import exit_for, print_json, print_stage
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command("convert")
+@click.command("convert", cls=Command, first=("source", "from_refiner", "target", "to_refiner"))
 @workspace_option
 @click.option("--from", "source", type=_FOLDER, required=True, help="Folder of the seeds.")
-@click.option("--from-refiner", required=True, help="Family they are of.")
+@click.option("--from-refiner", shell_complete=one_of(tuple(REFINERS)), required=True, help="Family they are of.")
 @click.option("--to", "target", type=_FOLDER, required=True, help="Folder of the new seeds.")
-@click.option("--to-refiner", required=True, help="Family they shall be of.")
+@click.option("--to-refiner", shell_complete=one_of(tuple(REFINERS)), required=True, help="Family they shall be of.")
 @part_options
 @data_options(required=False)
 @device_option

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..helping import Command
 from ..options import device_option, output_options, seed_option, take
 from ..progress import shown_progress
 from ..rendering import conclude, print_json
@@ -16,7 +17,7 @@ from ..verbosity import is_quiet
 DEFAULT_OUT = Path("lpcam_demo")
 
 
-@click.command("demo")
+@click.command("demo", cls=Command, first=("out",))
 @click.option(
     "-w",
     "--workspace",

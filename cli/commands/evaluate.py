@@ -9,11 +9,14 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..completing import METHODS, one_of
+from ..helping import Command
 from ..options import (
+    LIST,
     data_options,
     device_option,
     idle_seed_option,
-    names_option,
+    names,
     output_options,
     refiner_option,
     take,
@@ -24,14 +27,19 @@ from ..progress import shown_progress
 from ..rendering import print_json, print_scores
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command, first=("workspace", "method", "split"))
 @workspace_option
-@click.option("--method", help="Whose seeds are scored. [default: lpcam]")
+@click.option("--method", shell_complete=one_of(METHODS), help="Whose seeds are scored. [default: lpcam]")
 @refiner_option
 @click.option("--seeds", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
 @data_options(required=False)
 @click.option("--thresholds", help="start:stop:step, or a list. [default: 0:1:.01]")
-@names_option("--mean-over", help="Classes the means are over, 'background' among them. [default: all]")
+@click.option(
+    "--mean-over",
+    metavar=LIST,
+    callback=names,
+    help="Classes the means are over, 'background' among them. [default: all]",
+)
 @device_option
 @idle_seed_option
 @output_options

@@ -10,6 +10,8 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..completing import FORMATS, one_of
+from ..helping import Command
 from ..options import idle_device_option, idle_seed_option, output_options, take, workspace_option
 from ..rendering import conclude, print_json
 
@@ -23,9 +25,13 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     return int(found[1]), int(found[2])
 
 
-@click.command("export")
+@click.command("export", cls=Command, first=("workspace", "path", "format"))
 @workspace_option
-@click.option("--format", help="onnx (needs lpcam[onnx]) or pt2, for torch.export.load. [default: onnx]")
+@click.option(
+    "--format",
+    shell_complete=one_of(FORMATS),
+    help="onnx (needs lpcam[onnx]) or pt2, for torch.export.load. [default: onnx]",
+)
 @click.option("--out", "path", type=click.Path(path_type=Path), required=True, help="The file.")
 @click.option("--size", metavar="HxW", callback=_size, help="Of the images. [default: 224x224]")
 @click.option("--dynamic", is_flag=True, default=None, help="Leave the number of images and their size open.")

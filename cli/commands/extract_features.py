@@ -8,6 +8,7 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     classifier_options,
     data_options,
@@ -29,7 +30,7 @@ from ..progress import shown_progress
 from ..rendering import exit_for, print_json, print_stage
 
 
-@click.command("extract-features")
+@click.command("extract-features", cls=Command, first=("dataset", "root", "arch", "weights", "workspace"))
 @workspace_option
 @data_options(required=True)
 @classifier_options

@@ -9,6 +9,8 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..completing import ATTENTIONS, one_of
+from ..helping import Command
 from ..options import (
     data_options,
     execution_options,
@@ -35,7 +37,7 @@ from ..progress import shown_progress
 from ..rendering import exit_for, print_json, print_stage
 
 
-@click.command("generate")
+@click.command("generate", cls=Command, first=("workspace", "methods", "refiner"))
 @workspace_option
 @refiner_option
 @part_options
@@ -44,7 +46,11 @@ from ..rendering import exit_for, print_json, print_stage
 @propagation_options
 @scales_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
-@click.option("--attention", help="Put MCTformer's attention on the maps: fuse, or refine (and the patch affinity).")
+@click.option(
+    "--attention",
+    shell_complete=one_of(ATTENTIONS),
+    help="Put MCTformer's attention on the maps: fuse, or refine (and the patch affinity).",
+)
 @data_options(required=False)
 @execution_options
 @placement_options(divided=True)

@@ -9,6 +9,7 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     classifier_options,
     data_options,
@@ -28,7 +29,9 @@ from ..rendering import print_json, print_stage
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command("import-features")
+@click.command(
+    "import-features", cls=Command, first=("dump", "cams", "dataset", "root", "arch", "weights", "workspace")
+)
 @workspace_option
 @click.option(
     "--dump", type=_FOLDER, required=True, help="Folder of tensor_feature.pt, tensor_label.pt and name2id.npy."

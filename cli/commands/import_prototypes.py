@@ -9,6 +9,7 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     classifier_options,
     data_options,
@@ -26,7 +27,9 @@ from ..rendering import print_imported, print_json
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("import-prototypes")
+@click.command(
+    "import-prototypes", cls=Command, first=("class_prototypes", "context_prototypes", "arch", "weights", "workspace")
+)
 @workspace_option
 @click.option("--class-prototypes", type=_FILE, required=True, help="File of class prototypes (class_ceneters.pt).")
 @click.option("--context-prototypes", type=_FILE, required=True, help="File of context prototypes (class_context.pt).")

@@ -10,11 +10,14 @@ import click
 from lpcam.errors import LpcamError
 from lpcam.workspace import DEFAULT, Workspace
 
+from ..completing import ARCHITECTURES, one_of
+from ..helping import Command
 from ..options import (
+    LIST,
     device_option,
     idle_seed_option,
     methods_option,
-    names_option,
+    names,
     output_options,
     refiner_option,
     take,
@@ -26,16 +29,24 @@ from ..rendering import conclude, print_findings, print_json
 _OF_A_PHOTO = ("methods", "refiner", "classes", "threshold")
 
 
-@click.command("inspect")
+@click.command("inspect", cls=Command, first=("workspace", "methods", "out"))
 @click.argument("path", type=click.Path(path_type=Path), default=DEFAULT)
 @workspace_option
 @methods_option
-@names_option("--class", "classes", help="Of a photo: classes to look for. [default: those the data set says it has]")
+@click.option(
+    "--class",
+    "classes",
+    metavar=LIST,
+    callback=names,
+    help="Of a photo: classes to look for. [default: those the data set says it has]",
+)
 @click.option("--threshold", type=float, help="Of the seeds that are drawn. [default: the evaluation's best, or .3]")
 @refiner_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Picture of a photo's maps. [default: in workspace]")
 @click.option("--no-show", "shows", is_flag=True, default=True, flag_value=False, help="Do not show the picture here.")
-@click.option("--arch", help="Of a checkpoint: hold its names against this architecture.")
+@click.option(
+    "--arch", shell_complete=one_of(ARCHITECTURES), help="Of a checkpoint: hold its names against this architecture."
+)
 @device_option
 @idle_seed_option
 @output_options

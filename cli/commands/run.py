@@ -8,6 +8,7 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     classifier_options,
     data_options,
@@ -44,7 +45,7 @@ from ..rendering import (
 )
 
 
-@click.command("run")
+@click.command("run", cls=Command, first=("dataset", "root", "arch", "weights", "methods", "workspace"))
 @workspace_option
 @data_options(required=True)
 @classifier_options

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..helping import Command
 from ..options import awareness_options, given, spell_data_source, take, take_awareness
 from ..progress import shown_progress
 from ..rendering import print_json
@@ -27,7 +28,12 @@ def command() -> None:
     """
 
 
-@command.command("sipe", short_help="Agree with image-specific prototypes (CVPR 2022).")
+@command.command(
+    "sipe",
+    cls=Command,
+    first=("dataset", "root", "arch", "out"),
+    short_help="Agree with image-specific prototypes (CVPR 2022).",
+)
 @whole_options
 def sipe(as_json: bool, **options: Any) -> None:
     """Train a classifier whose CAMs agree with its image-specific prototypes (SIPE, CVPR 2022).
@@ -44,7 +50,12 @@ def sipe(as_json: bool, **options: Any) -> None:
     _run(train_sipe, as_json, options)
 
 
-@command.command("cpal", short_help="Agree with context prototypes of all images (CVPR 2024).")
+@command.command(
+    "cpal",
+    cls=Command,
+    first=("dataset", "root", "arch", "out"),
+    short_help="Agree with context prototypes of all images (CVPR 2024).",
+)
 @whole_options
 @awareness_options()
 @click.option("--tau", type=float, help="CAM threshold of an instance prototype. [default: .3]")

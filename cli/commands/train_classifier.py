@@ -10,6 +10,7 @@ import click
 from lpcam.errors import LpcamError
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import spell_data_source, take, take_data_source
 from ..progress import shown_progress
 from ..rendering import conclude, print_json
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("train-classifier")
+@click.command("train-classifier", cls=Command, first=("dataset", "root", "arch", "out"))
 @photo_options
 @click.option("--out", type=_FILE, required=True, help="Checkpoint to write, .pth; a head alone: .safetensors or .npy.")
 @click.option("--keep-head", is_flag=True, default=None, help="Go on from the class weights of --weights, if they fit.")

@@ -12,7 +12,7 @@ from .clustering import (
     take_support,
 )
 from .data import data_options, spell_data_source, take_data_source
-from .declaring import names_option, stacked
+from .declaring import FILE, LIST, names, options_under, stacked
 from .methods import (
     awareness_options,
     method_options,
@@ -41,6 +41,8 @@ from .seeds import part_options, refiner_option, take_parts
 from .taking import given, take
 
 __all__ = [
+    "FILE",
+    "LIST",
     "awareness_options",
     "classifier_options",
     "data_options",
@@ -54,7 +56,8 @@ __all__ = [
     "json_option",
     "method_options",
     "methods_option",
-    "names_option",
+    "names",
+    "options_under",
     "output_options",
     "overwrite_option",
     "part_options",

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
-from .declaring import FILE, numbers_option, stacked
+from ..completing import ARCHITECTURES, DTYPES, one_of
+from .declaring import FILE, LIST, numbers, options_under, stacked
 from .taking import take
 
+_option = options_under("Classifier")
+
 classifier_options = stacked(
-    click.option(
+    _option(
         "--arch",
         required=True,
+        shell_complete=one_of(ARCHITECTURES),
         help="resnet50 (IRN), resnet38d (PSA, SEAM, EDAM), mctformer, torchvision/NAME, timm/NAME, demo.",
     ),
-    click.option("--weights", type=str, required=True, help="Checkpoint file, or 'imagenet'."),
-    click.option("--stride", type=int, help="Output stride: 8, 16 or 32. [default: 16]"),
-    click.option("--layer", help="Feature layer. [default: the last before pooling]"),
-    click.option("--head", type=FILE, help="Class weights [K, C] (npy, safetensors) in place of the checkpoint's."),
+    _option("--weights", type=str, required=True, help="Checkpoint file, or 'imagenet'."),
+    _option("--stride", type=int, help="Output stride: 8, 16 or 32. [default: 16]"),
+    _option("--layer", help="Feature layer. [default: the last before pooling]"),
+    _option("--head", type=FILE, help="Class weights [K, C] (npy, safetensors) in place of the checkpoint's."),
 )
-scales_option = numbers_option("--scales", help="Of the views. [default: 1,.5,1.5,2]")
-dtype_option = click.option("--dtype", help="Of stored features: float16, bfloat16 or float32. [default: float16]")
+scales_option = _option("--scales", metavar=LIST, callback=numbers, help="Of the views. [default: 1,.5,1.5,2]")
+dtype_option = _option(
+    "--dtype",
+    shell_complete=one_of(DTYPES),
+    help="Of stored features: float16, bfloat16 or float32. [default: float16]",
+)
 
 
 def take_classifier_source(options: dict[str, Any]) -> Any:

@@ -4,38 +4,48 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
 from lpcam.errors import LpcamError
+from lpcam.profiles import DRAWS, FILTERS, PROFILES
 
-from .declaring import stacked
+from ..completing import one_of
+from .declaring import options_under, stacked
 from .taking import given, spelled, take
 
+_option = options_under("Clustering")
+
 profile_options = stacked(
-    click.option("--profile", help="Published hyper-parameters: voc or coco. [default: voc]"),
-    click.option("--k", type=int, help="Centres on each side of a class. [voc 12, coco 20]"),
-    click.option("--tau", type=float, help="CAM threshold between object and rest. [voc .1, coco .25]"),
-    click.option("--class-threshold", type=float, help="Least z of a class prototype. [.9]"),
-    click.option("--context-low", type=float, help="z of a context prototype is above this. [voc .05, coco 0]"),
-    click.option("--context-high", type=float, help="z of a context prototype is below this. [voc .9, coco .5]"),
-    click.option("--filter", help="Of the centres: softmax (the paper's), rank, quantile or auto. [default: auto]"),
-    click.option("--images-per-class", type=int, help="Images drawn for a class, 0 for all. [voc 0, coco 100]"),
-    click.option("--draw", help="Draw them 'with' or 'without' replacement. [with]"),
-    click.option("--restarts", type=int, help="k-means starts. [default: 1]"),
-    click.option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
-    click.option(
+    _option(
+        "--profile",
+        shell_complete=one_of(tuple(PROFILES)),
+        help="Published hyper-parameters: voc or coco. [default: voc]",
+    ),
+    _option("--k", type=int, help="Centres on each side of a class. [voc 12, coco 20]"),
+    _option("--tau", type=float, help="CAM threshold between object and rest. [voc .1, coco .25]"),
+    _option("--class-threshold", type=float, help="Least z of a class prototype. [.9]"),
+    _option("--context-low", type=float, help="z of a context prototype is above this. [voc .05, coco 0]"),
+    _option("--context-high", type=float, help="z of a context prototype is below this. [voc .9, coco .5]"),
+    _option(
+        "--filter",
+        shell_complete=one_of(FILTERS),
+        help="Of the centres: softmax (the paper's), rank, quantile or auto. [default: auto]",
+    ),
+    _option("--images-per-class", type=int, help="Images drawn for a class, 0 for all. [voc 0, coco 100]"),
+    _option("--draw", shell_complete=one_of(DRAWS), help="Draw them 'with' or 'without' replacement. [with]"),
+    _option("--restarts", type=int, help="k-means starts. [default: 1]"),
+    _option("--iterations", type=int, help="Most iterations of a start. [default: 100]"),
+    _option(
         "--relative-threshold",
         is_flag=True,
         default=None,
         help="--class-threshold is a share of the class's highest z.",
     ),
-    click.option("--weigh-sizes", is_flag=True, default=None, help="Prototypes count by the sizes of their clusters."),
-    click.option("--adaptive-k", is_flag=True, default=None, help="Halve K of a side while that costs little."),
+    _option("--weigh-sizes", is_flag=True, default=None, help="Prototypes count by the sizes of their clusters."),
+    _option("--adaptive-k", is_flag=True, default=None, help="Halve K of a side while that costs little."),
 )
 discriminant_options = stacked(
-    click.option("--own-tau", type=float, help="With --method fisher: τ of the passes after the first. [default: .1]"),
-    click.option("--ridge", type=float, help="With --method fisher: λ, in mean variances. [default: 1]"),
-    click.option("--passes", type=int, help="With --method fisher: times that positions are split. [default: 3]"),
+    _option("--own-tau", type=float, help="With --method fisher: τ of the passes after the first. [default: .1]"),
+    _option("--ridge", type=float, help="With --method fisher: λ, in mean variances. [default: 1]"),
+    _option("--passes", type=int, help="With --method fisher: times that positions are split. [default: 3]"),
 )
 _DISCRIMINANT_FIELDS = ("own_tau", "ridge", "passes")
 _PROFILE_FIELDS = (

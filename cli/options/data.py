@@ -6,28 +6,34 @@ from collections.abc import Callable
 from shlex import quote
 from typing import Any
 
-import click
-
 from lpcam.errors import LpcamError
 
-from .declaring import FILE, Command, stacked
+from ..completing import DATASETS, one_of
+from .declaring import FILE, Command, options_under, stacked
 from .taking import take
+
+_option = options_under("Photos and labels")
 
 
 def data_options(*, required: bool) -> Callable[[Command], Command]:
     """Return the options that name a split of a data set."""
     return stacked(
-        click.option("--dataset", required=required, help="voc, coco, folder or demo; see docs/datasets.md."),
-        click.option(
+        _option(
+            "--dataset",
+            required=required,
+            shell_complete=one_of(DATASETS),
+            help="voc, coco, folder or demo; see docs/datasets.md.",
+        ),
+        _option(
             "--root",
             type=FILE,
             required=required,
             help="Folder of the data set: JPEGImages, annotations or photos are in it.",
         ),
-        click.option("--split", help="Name of a list (train, val2014, all) or its path. [default: train]"),
-        click.option("--labels", type=FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy."),
-        click.option("--classes", type=FILE, help="File of class names, a name a line."),
-        click.option("--masks", type=FILE, help="Folder of true masks, <name>.png."),
+        _option("--split", help="Name of a list (train, val2014, all) or its path. [default: train]"),
+        _option("--labels", type=FILE, help="Image-level labels: CSV (name,classes) or cls_labels.npy."),
+        _option("--classes", type=FILE, help="File of class names, a name a line."),
+        _option("--masks", type=FILE, help="Folder of true masks, <name>.png."),
     )
 
 

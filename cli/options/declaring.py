@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,21 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+LIST = "A,B,…"
+"""How --help shows the value of an option that takes several."""
+
+
+class Option(click.Option):
+    """An option that knows under which heading --help shows it."""
+
+    def __init__(self, *args: Any, heading: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.heading = heading
+
+
+def options_under(heading: str) -> Callable[..., Callable[[Command], Command]]:
+    """Return what declares options as click.option does, under a heading of --help; one of `cli.helping.HEADINGS`."""
+    return partial(click.option, cls=Option, heading=heading)
 
 
 def stacked(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -23,21 +39,17 @@ def stacked(*decorators: Callable[[Command], Command]) -> Callable[[Command], Co
     return decorate
 
 
-def names_option(*flags: str, help: str) -> Callable[[Command], Command]:
-    """Return an option that takes names separated by commas."""
-    return click.option(*flags, metavar="A,B,…", callback=_names, help=help)
-
-
-def numbers_option(*flags: str, help: str) -> Callable[[Command], Command]:
-    """Return an option that takes numbers separated by commas."""
-    return click.option(*flags, metavar="A,B,…", callback=_numbers, help=help)
-
-
-def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+def names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Take names separated by commas."""
     return None if value is None else tuple(part.strip() for part in value.split(","))
 
 
-def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Take numbers separated by commas.
+
+    Raises:
+        click.BadParameter: they are none.
+    """
     try:
         return None if value is None else tuple(float(part) for part in value.split(","))
     except ValueError:

@@ -5,41 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import click
-
 from lpcam.engines import Placement
 from lpcam.records import Execution
 
-from .declaring import Command, stacked
+from ..completing import DEVICES, ENGINES, PRECISIONS, RUNTIMES, one_of
+from .declaring import Command, options_under, stacked
 from .taking import take
 
-device_option = click.option("--device", help="auto, cpu, cuda or cuda:i. [default: auto]")
-idle_device_option = click.option(
+_option = options_under("Device, speed, machines")
+
+device_option = _option("--device", shell_complete=one_of(DEVICES), help="auto, cpu, cuda or cuda:i. [default: auto]")
+idle_device_option = _option(
     "--device", expose_value=False, help="This runs on the CPU; taken so that scripts may pass it everywhere."
 )
 execution_options = stacked(
     device_option,
-    click.option("--batch-size", type=int, help="Photos of one size that share a forward pass. [CPU 1, CUDA 8]"),
-    click.option("--workers", type=int, help="Threads that read photos ahead. [CPU 1, CUDA up to 8]"),
-    click.option("--precision", help="Of the forward passes: float32, bfloat16, float16 or auto. [default: float32]"),
-    click.option("--runtime", help="What carries the network out: torch, compile or openvino. [default: torch]"),
-    click.option("--compile", "runtime", flag_value="compile", help="The same as --runtime compile: torch.compile."),
+    _option("--batch-size", type=int, help="Photos of one size that share a forward pass. [CPU 1, CUDA 8]"),
+    _option("--workers", type=int, help="Threads that read photos ahead. [CPU 1, CUDA up to 8]"),
+    _option(
+        "--precision",
+        shell_complete=one_of(PRECISIONS),
+        help="Of the forward passes: float32, bfloat16, float16 or auto. [default: float32]",
+    ),
+    _option(
+        "--runtime",
+        shell_complete=one_of(RUNTIMES),
+        help="What carries the network out: torch, compile or openvino. [default: torch]",
+    ),
+    _option("--compile", "runtime", flag_value="compile", help="The same as --runtime compile: torch.compile."),
 )
 
 
 def placement_options(*, divided: bool) -> Callable[[Command], Command]:
     """Return the options that say where the work is done; --shard is shown where the stage can be divided by it."""
     return stacked(
-        click.option("--engine", help="Where shards are done: local (processes) or ray. [default: this process]"),
-        click.option("--processes", type=int, help="Workers. [one a GPU where --engine is given, else 1]"),
-        click.option("--threads", type=int, help="CPU threads a process. [cores ÷ processes]"),
-        click.option(
+        _option(
+            "--engine",
+            shell_complete=one_of(ENGINES),
+            help="Where shards are done: local (processes) or ray. [default: this process]",
+        ),
+        _option("--processes", type=int, help="Workers. [one a GPU where --engine is given, else 1]"),
+        _option("--threads", type=int, help="CPU threads a process. [cores ÷ processes]"),
+        _option(
             "--shard",
             metavar="I/N",
             hidden=not divided,  # it is taken all the same: the refusal says what to do instead
             help="Do share I of N, such as 0/4; auto under Slurm's array or torchrun.",
         ),
-        click.option("--ray-address", help="Of a running Ray cluster, such as auto. [start Ray here]"),
+        _option("--ray-address", help="Of a running Ray cluster, such as auto. [start Ray here]"),
     )
 
 

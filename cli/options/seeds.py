@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
+from lpcam.refiners import REFINERS
 
-from .declaring import FILE, stacked
+from ..completing import one_of
+from .declaring import FILE, options_under, stacked
 from .taking import take
 
-refiner_option = click.option(
-    "--refiner", help="Family whose seed format is written or read, see docs/refiners.md. [default: irn]"
+_option = options_under("Seeds")
+
+refiner_option = _option(
+    "--refiner",
+    shell_complete=one_of(tuple(REFINERS)),
+    help="Family whose seed format is written or read, see docs/refiners.md. [default: irn]",
 )
 part_options = stacked(
-    click.option("--crf", is_flag=True, default=None, help="Also write what the family makes with a dense CRF."),
-    click.option("--saliency", type=FILE, help="Folder of saliency maps: also write edam's labels."),
+    _option("--crf", is_flag=True, default=None, help="Also write what the family makes with a dense CRF."),
+    _option("--saliency", type=FILE, help="Folder of saliency maps: also write edam's labels."),
 )
 
 

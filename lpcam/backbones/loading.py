@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +32,8 @@ _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" 
 _FAMILIES = ("timm", "torchvision")
 _STRIDES = (8, 16, 32)
 Network = TypeVar("Network", bound=nn.Module)
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_classifier(
@@ -79,7 +82,9 @@ def load_classifier(
     _require_fit(matrix, num_classes, channels, layer)
     _fill(blueprint, trunk)
     sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix, **extras.tensors()})
-    return _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256, extras), device)
+    net = _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256, extras), device)
+    _LOG.info("%s from %s on %s: K=%d classes, %s", arch, source, device, net.num_classes, _seen_as(net))
+    return net
 
 
 def load_trunk(
@@ -282,6 +287,10 @@ def _require_fit(matrix: Tensor, num_classes: int | None, channels: int, layer: 
             f"the class weights are for {matrix.shape[1]} channels, layer '{layer}' has {channels}: "
             "give another --layer or --head"
         )
+
+
+def _seen_as(net: Classifier) -> str:
+    return f"C={net.channels} channels of layer {net.layer} at stride {net.stride}, sha256 {net.sha256[:12]}"
 
 
 def _fill(blueprint: Blueprint, trunk: Tensors) -> None:

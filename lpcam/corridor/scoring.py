@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from lpcam.sources import DataSource
 from lpcam.workspace import Workspace, seeds_made_by
 
 DEFAULT_THRESHOLDS = "0:1:.01"
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def evaluate(
     opened = source.with_split(split).open()
     names = ("background", *opened.classes)
     scored = _with_masks_and_seeds(opened, folder, reader)
+    _LOG.info("%d of %d photos have seeds in %s and a mask", len(scored), len(opened.photos), folder)
     scores = SeedScores(len(opened.classes), parse_thresholds(thresholds))
     for index, photo in enumerate(scored):
         scores.update(reader.read(folder, photo.name), read_mask(photo, len(opened.classes)), photo.name)

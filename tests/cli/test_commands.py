@@ -18,20 +18,6 @@ from PIL import Image
 from lpcam.propagation import Walk
 from lpcam.prototypes import Prototypes
 
-COMMANDS = (
-    "extract-features",
-    "cluster",
-    "generate",
-    "evaluate",
-    "convert",
-    "run",
-    "import-prototypes",
-    "import-features",
-    "train-classifier",
-    "export",
-    "demo",
-)
-
 
 def lpcam(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -188,14 +174,6 @@ def test_some_failed_images_are_exit_code_3_and_all_others_are_done(sources, voc
     assert (line["stage"], line["name"]) == ("extract-features", "2007_000003")
     assert line["reason"]
     assert lpcam("cluster", "--k", 3, "-w", tmp_path / "w").exit_code == 0
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example_and_the_shared_options(command):
-    text = lpcam(command, "--help").stdout
-    assert f"lpcam {command}" in text
-    for option in ("--json", "--workspace", "--device", "--seed"):
-        assert option in text
 
 
 def test_usage_errors_are_exit_code_2_with_the_nearest_word():
