@@ -7,14 +7,17 @@ from typing import Any
 
 import click
 
-from ..options import device_option, json_option, seed_option, take
+from ..helping import Command
+from ..options import device_option, output_options, seed_option, take
 from ..progress import shown_progress
-from ..rendering import print_json, print_table
+from ..rendering import conclude, print_json
+from ..tables import print_table
+from ..verbosity import is_quiet
 
 DEFAULT_OUT = Path("lpcam_demo")
 
 
-@click.command("demo")
+@click.command("demo", cls=Command, first=("out",))
 @click.option(
     "-w",
     "--workspace",
@@ -26,7 +29,7 @@ DEFAULT_OUT = Path("lpcam_demo")
 )
 @device_option
 @seed_option
-@json_option
+@output_options
 def command(out: Path, as_json: bool, **options: Any) -> None:
     """Train, localise and compare on a built-in data set, in about two minutes.
 
@@ -44,8 +47,11 @@ def command(out: Path, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(result.as_json())
         return
-    print_table(result.columns, result.cells)
-    click.echo(f"seed masks of painted photos, in %; done in {sum(result.seconds.values()):.0f} s")
-    click.echo(f"the page: {result.page}")
-    click.echo(f"one picture: {result.overview}")
-    click.echo(f"the run: {result.workspace}   (try: lpcam evaluate -w {result.workspace})")
+    if not is_quiet():
+        print_table(result.columns, result.cells)
+        click.echo("seed masks of painted photos, in %")
+        click.echo(f"one picture: {result.overview}")
+    conclude(
+        f"demo in {sum(result.seconds.values()):.0f} s, open this page: {result.page}",
+        steps=[f"lpcam inspect {result.workspace}", f"lpcam report -w {result.workspace}"],
+    )
