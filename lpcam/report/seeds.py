@@ -14,10 +14,9 @@ from torch import Tensor
 from lpcam.datasets import read_mask
 from lpcam.errors import LpcamError
 from lpcam.evaluation import Curve, SeedScores, compute, image_ious, parse_thresholds
-from lpcam.files import read_json
 from lpcam.records import ActivationMaps, DataSplit, Photo, Progress, silent
 from lpcam.refiners import DEFAULT_REFINER, Refiner, get_reader, readable
-from lpcam.workspace import SEED_RECORD, Workspace
+from lpcam.workspace import SEED_RECORD, Workspace, seeds_made_by
 
 THRESHOLDS = parse_thresholds("0:1:.01")
 UNSCORED = 0.3
@@ -174,8 +173,7 @@ def _in_order(workspace: Workspace) -> list[str]:
 def _opened(folder: Path, title: str | None) -> Seeds:
     if not folder.is_dir():
         raise LpcamError(f"{folder} is no folder of seeds: give --seeds 'TITLE=FOLDER'")
-    record = folder / SEED_RECORD
-    made_by = read_json(record, repair="generate the seeds again").get("made_by", {}) if record.is_file() else {}
+    made_by = seeds_made_by(folder)
     return Seeds(title or _title(made_by, folder), folder, get_reader(made_by.get("refiner", DEFAULT_REFINER)), made_by)
 
 
