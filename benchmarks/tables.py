@@ -23,16 +23,19 @@ METHODS = ROOT / "docs" / "methods.md"
 ABLATION = ROOT / "docs" / "ablation.md"
 PROPAGATION = ROOT / "docs" / "propagation.md"
 REPORT = ROOT / "docs" / "report.md"
+RESULTS_PAGE = ROOT / "docs" / "results.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 CHOOSING = ROOT / "docs" / "howto" / "choosing.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, REPORT, TUTORIAL, CHOOSING)
+PAGES = (
+    *(README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, REPORT, RESULTS_PAGE),
+    *(TUTORIAL, CHOOSING),
+)
 MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
 _BY_HAND = ("generate_dozen", "precision", "report")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
-_HEADLINES = ("generate_dozen", "map_stage", "kmeans_speed", "memory")
 _GIVEN = "given classifier"
 _SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM, `voc` profile"), ("lpcam-coco", "LPCAM, `coco` profile"))
 _AFTER = (("", ""), ("walk", ", walk"), ("walk-pamr", ", walk and PAMR"))
@@ -337,17 +340,6 @@ def _price(timing: Mapping[str, Any], form: str, per_second: float = 1) -> tuple
     return form.format(per_second * timing["seconds_a_photo"]), f"{timing['over_cam']:.2f}"
 
 
-def checks() -> str:
-    """Return the README's table: the targets of what a user waits for, and what was measured."""
-    rows = [
-        _check_row(name, check)
-        for name in _present(_HEADLINES)
-        for check in _load(name)["checks"]
-        if not check["equality"]
-    ]
-    return markdown(["benchmark", "what", "measured", "target"], rows)
-
-
 def all_checks() -> str:
     """Return the table of every check of ``make bench``, equal outputs and missed targets too."""
     rows = [
@@ -477,7 +469,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "tutorial-evaluate-lpcam": partial(tutorial_output, "lpcam evaluate -w first/run --method lpcam"),
     "tutorial-evaluate-seeds": partial(tutorial_output, "lpcam evaluate -w first/run --seeds first/settled"),
     "tutorial-evaluate": partial(tutorial_output, "lpcam evaluate -w first/run"),
-    "checks": checks,
     "all-checks": all_checks,
     "generate-speed": generate_speed,
     "arithmetic": arithmetic,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
 
+from .colours import wants_colour
 from .exits import ErrorLine
+from .verbosity import verbosity_options
 
 _COMMANDS = {  # name: what --help says of it; the module is imported when the command is used
     "extract-features": "Write the features of a data set under a pretrained classifier.",
@@ -15,12 +18,14 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "evaluate": "Score seeds against true masks.",
     "report": "Write one HTML page about a run: scores, gallery, prototypes.",
     "convert": "Turn seeds of one refiner family into another's.",
-    "run": "Everything above in order, resumable.",
+    "inspect": "Say what a file or folder holds, or what a method sees in a photo.",
+    "run": "All stages in order, from photos to scores, resumable.",
     "import-prototypes": "Take over the prototypes of the published code.",
     "import-features": "Take over a feature dump of the published code.",
     "train-classifier": "Train a classifier on image-level labels, or class weights over a frozen one.",
     "train": "Train SIPE or CPAL as published; any method runs on what comes out.",
     "export": "Write classifier and prototypes as one ONNX or torch.export network.",
+    "completion": "Print what lets a shell complete commands, options and values.",
     "demo": "Train, localise and compare on a built-in data set, in about two minutes.",
 }
 
@@ -59,7 +64,9 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="lpcam", prog_name="lpcam")
-def main() -> None:
+@verbosity_options
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Better seed masks from image-level labels, without training.
 
     LPCAM (CVPR 2023) clusters the local features of a pretrained classifier into class prototypes and context
@@ -70,3 +77,4 @@ def main() -> None:
       lpcam cluster
       lpcam generate --refiner irn
     """
+    ctx.color = wants_colour(os.environ)

@@ -11,13 +11,15 @@ import click
 
 from lpcam.records import Progress, silent
 
+from .verbosity import is_quiet
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
 def shown_progress(*, quiet: bool) -> Iterator[Progress]:
     """Yield the progress callback that suits where the output goes; it writes to stderr only."""
-    if quiet:
+    if quiet or is_quiet():
         yield silent
     elif sys.stderr.isatty():
         yield from _bars()

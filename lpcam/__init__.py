@@ -6,6 +6,7 @@ the functions of `lpcam.corridor`.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ __all__ = [
     "get_profile",
     "load_classifier",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "CAM": "lpcam.live",

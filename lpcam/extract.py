@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -32,6 +33,8 @@ from lpcam.views import normalise, sum_high_res
 
 DEFAULT_SHARD_SIZE = 32
 DEFAULT_DTYPE = "float16"
+
+_LOG = logging.getLogger(__name__)
 
 
 def describe(split: DataSplit, forward: Forward, dtype: str) -> Description:
@@ -111,6 +114,7 @@ def extract(
     started = time.perf_counter()
     description = describe(split, forward, dtype)
     if is_complete(folder, description):
+        _LOG.info("%s is complete and kept", folder)
         return StageReport(0, len(split.photos), (), time.perf_counter() - started, 0.0, split.notices)
     sweep(folder)
     shards = shards_of(split.photos, shard_size)
@@ -151,9 +155,11 @@ def extract_shard(
     index, photos = shard
     names = [photo.name for photo in photos]
     if shard_is_complete(folder, index, description, names):
+        _LOG.info("shard %d is whole and kept", index)
         return StageReport(0, len(photos), (), 0.0, 0.0)
     extracted, failures = extract_photos(photos, forward, description.dtype, execution, tick)
     write_shard(folder, index, extracted, failures, description, names)
+    _LOG.info("shard %d is written: %d photos, %d failed", index, len(extracted), len(failures))
     release_memory()
     return StageReport(len(extracted), 0, tuple(failures), time.perf_counter() - started, forward.seconds - before)
 
@@ -232,6 +238,7 @@ def extract_photos(
     failures: list[Failure] = []
     with reused_memory(forward.device):
         kind = forward.device.type
+        _LOG.info("%d photos, %s", len(photos), execution.on(kind))
         batches = plan_batches(photos, execution.batch_on(kind))
         for loaded in load_ahead(forward.load, batches, execution.readers_on(kind)):
             if isinstance(loaded, Failure):

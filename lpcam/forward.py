@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import math
 import sys
 import time
@@ -26,6 +27,8 @@ from lpcam.runtime import LevelsNetwork, levels_network_of, network_of
 from lpcam.views import check_scales, view, view_size, with_mirror
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Forward:
         self._runtime = runtime
         self._network = network_of(self.classifier, runtime, self.precision)
         self._clock = _CudaClock() if self.device.type == "cuda" else _Clock()
+        scaled = ", ".join(f"{scale:g}" for scale in self.scales)
+        _LOG.info("%s on %s by %s, scales %s with mirrors", self.precision, self.device, runtime, scaled)
 
     @property
     def nearest(self) -> int:

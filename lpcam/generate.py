@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,6 +23,8 @@ several writers."""
 
 SHARD_SIZE = 32
 _PHOTOS_BETWEEN_RELEASES = 32
+
+_LOG = logging.getLogger(__name__)
 
 
 def generate(
@@ -62,6 +65,7 @@ def generate(
     kind = forward.device.type
     batches = _batches(photos, execution.batch_on(kind), is_waiting)
     planned = sum(len(batch) for batch in batches)
+    _LOG.info("%s of %d photos, %s", ", ".join(methods), planned, execution.on(kind))
     failures: list[Failure] = []
     done = 0
     empty: Counter[str] = Counter(dict.fromkeys(methods, 0))

@@ -7,6 +7,7 @@ bytes from run to run. What it rests on is measured in `benchmarks/generate_spee
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -17,6 +18,8 @@ PRECISIONS = ("float32", "auto", "bfloat16", "float16")
 """The first is the default: exact to rounding, everywhere."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_LOG = logging.getLogger(__name__)
 
 
 def resolve_precision(precision: str, device: str) -> str:
@@ -39,11 +42,24 @@ def resolve_precision(precision: str, device: str) -> str:
         raise unknown("precision", precision, PRECISIONS)
     if precision != "auto":
         return precision
+    found = _fastest(device)
+    _LOG.info("auto on %s is %s: %s", device, found, _WHY[found])
+    return found
+
+
+def _fastest(device: str) -> str:
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     fast = any(abilities.get(unit) for unit in ("avx512_bf16", "amx_bf16"))
     return "bfloat16" if fast else "float32"
+
+
+_WHY = {
+    "bfloat16": "it multiplies bfloat16 faster than float32",
+    "float16": "it has no bfloat16 of its own",
+    "float32": "it has neither AVX-512 BF16 nor AMX",
+}
 
 
 @contextlib.contextmanager

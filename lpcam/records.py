@@ -220,6 +220,10 @@ class Execution:
             if value is not None and value < least:
                 raise LpcamError(f"{name} is {value}: choose {least} or more")
 
+    def on(self, kind: str) -> str:
+        """Return in words how photos go through on ``cpu`` or ``cuda``."""
+        return f"at most {self.batch_on(kind)} a forward pass, {self.readers_on(kind)} threads read ahead"
+
     def batch_on(self, kind: str) -> int:
         """Return the photos of one size that share a forward on ``cpu`` or ``cuda``."""
         return self.batch_size or (8 if kind == "cuda" else 1)

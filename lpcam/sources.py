@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +13,8 @@ from lpcam.records import DataSplit
 
 if TYPE_CHECKING:
     from lpcam.backbones import Classifier
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,15 @@ class DataSource:
 
     def open(self) -> DataSplit:
         """Read names and labels."""
-        return open_split(
+        split = open_split(
             self.dataset, self.root, self.split, labels=self.labels, classes=self.classes, masks=self.masks
         )
+        masks = sum(photo.mask is not None for photo in split.photos)
+        _LOG.info(
+            "%s in %s, split %s: %d photos, %d with masks, %d classes",
+            *(split.dataset, self.root, split.split, len(split.photos), masks, len(split.classes)),
+        )
+        return split
 
     def with_split(self, split: str | None) -> Self:
         """Return the same data set's other split."""

@@ -317,6 +317,24 @@ def shard_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("shard-*.safetensors")) if folder.is_dir() else []
 
 
+def shard_header(path: Path) -> dict[str, Any]:
+    """Return what a shard says of itself: schema, fingerprint, names, photos and failures.
+
+    Raises:
+        LpcamError: it is missing, half-written or of another version.
+    """
+    if not path.is_file():
+        raise LpcamError(f"{path} does not exist: {REPAIR}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["lpcam"])
+        if not isinstance(header, dict) or header["schema"] != SCHEMA:
+            raise ValueError("another schema")
+        return header
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise LpcamError(f"{path} is half-written or damaged ({error}): {REPAIR}") from error
+
+
 def clear(folder: Path) -> None:
     """Remove a store's files, the manifest first."""
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -387,7 +405,7 @@ class FeatureStore:
 
     def _checked_header(self, name: str, size: int) -> dict[str, Any]:
         path = self._folder / name
-        header = _shard_header(path)
+        header = shard_header(path)
         if path.stat().st_size != size or header["fingerprint"] != self.manifest.description.fingerprint:
             raise LpcamError(f"{path} does not belong to its manifest: {REPAIR}")
         return header
@@ -424,7 +442,7 @@ class MemoryFeatures(Generic[Kind]):
 
 def _written_header(folder: Path, index: int, description: Description, names: Sequence[str]) -> dict[str, Any] | None:
     try:
-        header = _shard_header(folder / shard_name(index))
+        header = shard_header(folder / shard_name(index))
     except LpcamError:
         return None
     same = header["fingerprint"] == description.fingerprint and header["names"] == list(names)
@@ -433,7 +451,7 @@ def _written_header(folder: Path, index: int, description: Description, names: S
 
 def _fingerprint_or_none(path: Path) -> str | None:
     try:
-        return str(_shard_header(path)["fingerprint"])
+        return str(shard_header(path)["fingerprint"])
     except LpcamError:
         return None
 
@@ -462,19 +480,6 @@ def _entries(shard: str, header: dict[str, Any]) -> Iterator[StoredPhoto]:
         yield photo
         row += photo.rows
         offset += photo.rows * len(photo.labels)
-
-
-def _shard_header(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise LpcamError(f"{path} does not exist: {REPAIR}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["lpcam"])
-        if not isinstance(header, dict) or header["schema"] != SCHEMA:
-            raise ValueError("another schema")
-        return header
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise LpcamError(f"{path} is half-written or damaged ({error}): {REPAIR}") from error
 
 
 def _description(value: dict[str, Any]) -> Description:

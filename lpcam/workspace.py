@@ -124,6 +124,16 @@ def claim_seeds(
         _claim(folder, made_by, split, photos, {".npy", suffix}, overwrite)
 
 
+def seeds_made_by(folder: Path) -> dict[str, Any]:
+    """Return what made the seeds of a folder, as its record says; nothing where it has none.
+
+    Raises:
+        LpcamError: the record is damaged.
+    """
+    made_by = _seed_record(folder).get("made_by", {})
+    return made_by if isinstance(made_by, dict) else {}
+
+
 def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffixes: set[str], overwrite: bool) -> None:
     # before the record: who reads no record must not see the seeds that followed it
     there = _seeds(folder, suffixes, made_by)

@@ -46,6 +46,7 @@ ORDER = (  # a room imports only from rooms further left
     "export",
     "training",
     "report",
+    "inspection",
     "demo",
 )
 PURE = {"kmeans", "methods", "evaluation"}  # tensors in, tensors out

@@ -9,10 +9,12 @@ import click
 from lpcam.errors import unknown
 from lpcam.workspace import Workspace
 
+from ..completing import CLUSTERED, KMEANS, one_of
+from ..helping import Command
 from ..options import (
     device_option,
     discriminant_options,
-    json_option,
+    output_options,
     overwrite_option,
     placement_options,
     profile_options,
@@ -29,20 +31,22 @@ from ..progress import shown_progress
 from ..rendering import print_clusters, print_discriminants, print_json, print_support
 
 
-@click.command("cluster")
+@click.command("cluster", cls=Command, first=("workspace", "method", "profile", "k"))
 @workspace_option
 @profile_options
 @click.option(
-    "--method", help="Whose: lpcam, pacam (context prototypes, CPAL) or fisher (discriminants). [default: lpcam]"
+    "--method",
+    shell_complete=one_of(CLUSTERED),
+    help="Whose: lpcam, pacam (context prototypes, CPAL) or fisher (discriminants). [default: lpcam]",
 )
 @click.option("--bank-size", type=int, help="With --method pacam: most images in a class's bank. [default: 1000]")
 @discriminant_options
-@click.option("--kmeans", help="k-means engine: faiss, torch or auto. [default: auto]")
+@click.option("--kmeans", shell_complete=one_of(KMEANS), help="k-means engine: faiss, torch or auto. [default: auto]")
 @device_option
 @placement_options(divided=False)
 @seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Build class prototypes and context prototypes from the features.
 
@@ -66,8 +70,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        show(report, workspace)
-        click.echo(f"next: lpcam generate -w {workspace.root} --method {method} --refiner irn")
+        show(report, workspace, [f"lpcam generate -w {workspace.root} --method {method} --refiner irn"])
 
 
 def _prototypes(workspace: Workspace, options: dict[str, Any], progress: Any) -> Any:
@@ -90,16 +93,16 @@ def _discriminants(workspace: Workspace, options: dict[str, Any], progress: Any)
     return corridor.cluster_discriminants(workspace, profile=profile, **_shared(options), progress=progress)
 
 
-def _show_prototypes(report: Any, workspace: Workspace) -> None:
-    print_clusters(report, workspace.prototypes)
+def _show_prototypes(report: Any, workspace: Workspace, steps: list[str]) -> None:
+    print_clusters(report, workspace.prototypes, steps)
 
 
-def _show_support(report: Any, workspace: Workspace) -> None:
-    print_support(report, workspace.support)
+def _show_support(report: Any, workspace: Workspace, steps: list[str]) -> None:
+    print_support(report, workspace.support, steps)
 
 
-def _show_discriminants(report: Any, workspace: Workspace) -> None:
-    print_discriminants(report, workspace.discriminants)
+def _show_discriminants(report: Any, workspace: Workspace, steps: list[str]) -> None:
+    print_discriminants(report, workspace.discriminants, steps)
 
 
 _METHODS = {

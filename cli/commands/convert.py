@@ -7,13 +7,16 @@ from typing import Any
 
 import click
 
+from lpcam.refiners import REFINERS
 from lpcam.workspace import Workspace
 
+from ..completing import one_of
+from ..helping import Command
 from ..options import (
     data_options,
     device_option,
     idle_seed_option,
-    json_option,
+    output_options,
     overwrite_option,
     part_options,
     take,
@@ -22,23 +25,23 @@ from ..options import (
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import exit_for, print_json, print_next_steps, print_stage
+from ..rendering import exit_for, print_json, print_stage
 
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command("convert")
+@click.command("convert", cls=Command, first=("source", "from_refiner", "target", "to_refiner"))
 @workspace_option
 @click.option("--from", "source", type=_FOLDER, required=True, help="Folder of the seeds.")
-@click.option("--from-refiner", required=True, help="Family they are of.")
+@click.option("--from-refiner", shell_complete=one_of(tuple(REFINERS)), required=True, help="Family they are of.")
 @click.option("--to", "target", type=_FOLDER, required=True, help="Folder of the new seeds.")
-@click.option("--to-refiner", required=True, help="Family they shall be of.")
+@click.option("--to-refiner", shell_complete=one_of(tuple(REFINERS)), required=True, help="Family they shall be of.")
 @part_options
 @data_options(required=False)
 @device_option
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Turn seeds of one family into another's.
 
@@ -65,6 +68,5 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_stage(report, "seeds", target)
-        print_next_steps(report)
+        print_stage(report, "seeds", target, report.next_steps)
     exit_for([report])

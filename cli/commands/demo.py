@@ -7,14 +7,17 @@ from typing import Any
 
 import click
 
-from ..options import device_option, json_option, seed_option, take
+from ..helping import Command
+from ..options import device_option, output_options, seed_option, take
 from ..progress import shown_progress
-from ..rendering import print_json, print_table
+from ..rendering import conclude, print_json
+from ..tables import print_table
+from ..verbosity import is_quiet
 
 DEFAULT_OUT = Path("lpcam_demo")
 
 
-@click.command("demo")
+@click.command("demo", cls=Command, first=("out",))
 @click.option(
     "-w",
     "--workspace",
@@ -27,7 +30,7 @@ DEFAULT_OUT = Path("lpcam_demo")
 @click.option("--data-only", is_flag=True, help="Paint the photos and train the classifier; leave the stages to you.")
 @device_option
 @seed_option
-@json_option
+@output_options
 def command(out: Path, data_only: bool, as_json: bool, **options: Any) -> None:
     """Train, localise and compare on a built-in data set, in about two minutes.
 
@@ -49,11 +52,14 @@ def command(out: Path, data_only: bool, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(result.as_json())
         return
-    print_table(result.columns, result.cells)
-    click.echo(f"seed masks of painted photos, in %; done in {sum(result.seconds.values()):.0f} s")
-    click.echo(f"the page: {result.page}")
-    click.echo(f"one picture: {result.overview}")
-    click.echo(f"the run: {result.workspace}   (try: lpcam evaluate -w {result.workspace})")
+    if not is_quiet():
+        print_table(result.columns, result.cells)
+        click.echo("seed masks of painted photos, in %")
+        click.echo(f"one picture: {result.overview}")
+    conclude(
+        f"demo in {sum(result.seconds.values()):.0f} s, open this page: {result.page}",
+        steps=[f"lpcam inspect {result.workspace}", f"lpcam report -w {result.workspace}"],
+    )
 
 
 def _prepare(out: Path, as_json: bool, options: dict[str, Any]) -> None:
@@ -65,5 +71,7 @@ def _prepare(out: Path, as_json: bool, options: dict[str, Any]) -> None:
         print_json(prepared.as_json())
         return
     named = f"--dataset demo --root {prepared.data} --arch demo --weights {prepared.weights}"
-    click.echo(f"photos: {prepared.data}, classifier: {prepared.weights}, in {sum(prepared.seconds.values()):.0f} s")
-    click.echo(f"next: lpcam extract-features {named} -w {out / 'run'}")
+    conclude(
+        f"photos and a classifier in {sum(prepared.seconds.values()):.0f} s: {prepared.data}, {prepared.weights}",
+        steps=[f"lpcam extract-features {named} -w {out / 'run'}"],
+    )

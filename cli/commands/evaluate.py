@@ -9,12 +9,15 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..completing import METHODS, one_of
+from ..helping import Command
 from ..options import (
+    LIST,
     data_options,
     device_option,
     idle_seed_option,
-    json_option,
-    names_option,
+    names,
+    output_options,
     refiner_option,
     take,
     take_data_source,
@@ -24,17 +27,22 @@ from ..progress import shown_progress
 from ..rendering import print_json, print_scores
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command, first=("workspace", "method", "split"))
 @workspace_option
-@click.option("--method", help="Whose seeds are scored. [default: lpcam]")
+@click.option("--method", shell_complete=one_of(METHODS), help="Whose seeds are scored. [default: lpcam]")
 @refiner_option
 @click.option("--seeds", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
 @data_options(required=False)
 @click.option("--thresholds", help="start:stop:step, or a list. [default: 0:1:.01]")
-@names_option("--mean-over", help="Classes the means are over, 'background' among them. [default: all]")
+@click.option(
+    "--mean-over",
+    metavar=LIST,
+    callback=names,
+    help="Classes the means are over, 'background' among them. [default: all]",
+)
 @device_option
 @idle_seed_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Score seeds against true masks, at every threshold.
 
@@ -58,8 +66,4 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_scores([report])
-        click.echo(
-            f"{report.curve.images} photos, best of {len(report.curve.scores)} thresholds: "
-            f"{workspace.evaluation(report.method)}"
-        )
+        print_scores([report], workspace.evaluation(report.method), [f"lpcam report -w {workspace.root}"])

@@ -10,8 +10,10 @@ import click
 
 from lpcam.workspace import Workspace
 
-from ..options import idle_device_option, idle_seed_option, json_option, take, workspace_option
-from ..rendering import print_json
+from ..completing import FORMATS, one_of
+from ..helping import Command
+from ..options import idle_device_option, idle_seed_option, output_options, take, workspace_option
+from ..rendering import conclude, print_json
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -23,16 +25,20 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     return int(found[1]), int(found[2])
 
 
-@click.command("export")
+@click.command("export", cls=Command, first=("workspace", "path", "format"))
 @workspace_option
-@click.option("--format", help="onnx (needs lpcam[onnx]) or pt2, for torch.export.load. [default: onnx]")
+@click.option(
+    "--format",
+    shell_complete=one_of(FORMATS),
+    help="onnx (needs lpcam[onnx]) or pt2, for torch.export.load. [default: onnx]",
+)
 @click.option("--out", "path", type=click.Path(path_type=Path), required=True, help="The file.")
 @click.option("--size", metavar="HxW", callback=_size, help="Of the images. [default: 224x224]")
 @click.option("--dynamic", is_flag=True, default=None, help="Leave the number of images and their size open.")
 @click.option("--upsample", is_flag=True, default=None, help="Give maps of the images' size, not of the feature grid.")
 @idle_device_option
 @idle_seed_option
-@json_option
+@output_options
 def command(workspace: Workspace, path: Path, as_json: bool, **options: Any) -> None:
     """Write classifier and prototypes as one network: images in, LPCAM maps of all classes out.
 
@@ -49,4 +55,12 @@ def command(workspace: Workspace, path: Path, as_json: bool, **options: Any) -> 
     if as_json:
         print_json({"file": str(path), **about})
     else:
-        click.echo(f"network of {len(about['classes'])} classes: {path}")
+        conclude(
+            f"network of {len(about['classes'])} classes: {path}", steps=[_READERS[str(about["format"])].format(path)]
+        )
+
+
+_READERS = {
+    "onnx": "python -c \"import onnxruntime; onnxruntime.InferenceSession('{}')\"   (or any other runtime of ONNX)",
+    "pt2": "python -c \"import torch; torch.export.load('{}').module()\"",
+}

@@ -8,13 +8,14 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     classifier_options,
     data_options,
     dtype_option,
     execution_options,
     idle_seed_option,
-    json_option,
+    output_options,
     overwrite_option,
     placement_options,
     scales_option,
@@ -29,7 +30,7 @@ from ..progress import shown_progress
 from ..rendering import exit_for, print_json, print_stage
 
 
-@click.command("extract-features")
+@click.command("extract-features", cls=Command, first=("dataset", "root", "arch", "weights", "workspace"))
 @workspace_option
 @data_options(required=True)
 @classifier_options
@@ -40,7 +41,7 @@ from ..rendering import exit_for, print_json, print_stage
 @placement_options(divided=True)
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Write the features of a data set under a pretrained classifier.
 
@@ -66,6 +67,5 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_stage(report, "features", workspace.features)
-        click.echo(f"next: lpcam cluster -w {workspace.root}")
+        print_stage(report, "features", workspace.features, [f"lpcam cluster -w {workspace.root}"])
     exit_for([report])

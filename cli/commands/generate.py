@@ -9,19 +9,22 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..completing import ATTENTIONS, one_of
+from ..helping import Command
 from ..options import (
     data_options,
     execution_options,
     idle_seed_option,
-    json_option,
     method_options,
     methods_option,
+    output_options,
     overwrite_option,
     part_options,
     placement_options,
     propagation_options,
     refiner_option,
     scales_option,
+    spell_data_source,
     take,
     take_data_source,
     take_execution,
@@ -31,10 +34,10 @@ from ..options import (
     workspace_option,
 )
 from ..progress import shown_progress
-from ..rendering import exit_for, print_json, print_next_steps, print_stage
+from ..rendering import exit_for, print_json, print_stage
 
 
-@click.command("generate")
+@click.command("generate", cls=Command, first=("workspace", "methods", "refiner"))
 @workspace_option
 @refiner_option
 @part_options
@@ -43,13 +46,17 @@ from ..rendering import exit_for, print_json, print_next_steps, print_stage
 @propagation_options
 @scales_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the seeds. [default: in the workspace]")
-@click.option("--attention", help="Put MCTformer's attention on the maps: fuse, or refine (and the patch affinity).")
+@click.option(
+    "--attention",
+    shell_complete=one_of(ATTENTIONS),
+    help="Put MCTformer's attention on the maps: fuse, or refine (and the patch affinity).",
+)
 @data_options(required=False)
 @execution_options
 @placement_options(divided=True)
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Write the seeds of every photo in a refiner's format.
 
@@ -65,7 +72,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """
     from lpcam import corridor
 
-    seeds, refiner = options["out"] or workspace.root / "seeds", options["refiner"]
+    seeds, steps = options["out"] or workspace.root / "seeds", _evaluations(workspace, options)
     with shown_progress(quiet=as_json) as progress:
         report = corridor.generate(
             workspace,
@@ -80,11 +87,18 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_stage(report, "seeds", seeds)
-        print_next_steps(report)
-        click.echo(f"next: lpcam evaluate -w {workspace.root}{_refiner(refiner)}   (where there are masks)")
+        print_stage(report, "seeds", seeds, [*report.next_steps, *steps])
     exit_for([report])
 
 
-def _refiner(name: str | None) -> str:
-    return f" --refiner {name}" if name else ""
+def _evaluations(workspace: Workspace, options: dict[str, Any]) -> list[str]:
+    """Return the commands that score what is about to be written, one a method."""
+    methods, out = options["methods"] or ("lpcam",), options["out"]
+    refiner, photos = (f" --refiner {options['refiner']}" if options["refiner"] else ""), spell_data_source(options)
+    seeds = {name: out if out is None or len(methods) == 1 else out / name for name in methods}
+    return [
+        f"lpcam evaluate -w {workspace.root} --method {name}{refiner}{photos}"
+        + (f" --seeds {seeds[name]}" if out else "")
+        + "   (where there are masks)"
+        for name in methods
+    ]

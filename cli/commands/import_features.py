@@ -9,13 +9,14 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     classifier_options,
     data_options,
     device_option,
     dtype_option,
     idle_seed_option,
-    json_option,
+    output_options,
     overwrite_option,
     take,
     take_classifier_source,
@@ -28,7 +29,9 @@ from ..rendering import print_json, print_stage
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command("import-features")
+@click.command(
+    "import-features", cls=Command, first=("dump", "cams", "dataset", "root", "arch", "weights", "workspace")
+)
 @workspace_option
 @click.option(
     "--dump", type=_FOLDER, required=True, help="Folder of tensor_feature.pt, tensor_label.pt and name2id.npy."
@@ -40,7 +43,7 @@ _FOLDER = click.Path(path_type=Path)
 @device_option
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Take over a feature dump of the published code.
 
@@ -66,5 +69,4 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_stage(report, "imported features", workspace.features)
-        click.echo(f"next: lpcam cluster -w {workspace.root}")
+        print_stage(report, "imported features", workspace.features, [f"lpcam cluster -w {workspace.root}"])

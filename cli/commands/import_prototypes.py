@@ -9,12 +9,13 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     classifier_options,
     data_options,
     device_option,
     idle_seed_option,
-    json_option,
+    output_options,
     overwrite_option,
     take,
     take_classifier_source,
@@ -26,7 +27,9 @@ from ..rendering import print_imported, print_json
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("import-prototypes")
+@click.command(
+    "import-prototypes", cls=Command, first=("class_prototypes", "context_prototypes", "arch", "weights", "workspace")
+)
 @workspace_option
 @click.option("--class-prototypes", type=_FILE, required=True, help="File of class prototypes (class_ceneters.pt).")
 @click.option("--context-prototypes", type=_FILE, required=True, help="File of context prototypes (class_context.pt).")
@@ -35,7 +38,7 @@ _FILE = click.Path(path_type=Path)
 @device_option
 @idle_seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Take over the prototypes of the published code.
 
@@ -61,5 +64,4 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        print_imported(report, workspace.prototypes)
-        click.echo(f"next: lpcam generate -w {workspace.root} --refiner irn")
+        print_imported(report, workspace.prototypes, [f"lpcam generate -w {workspace.root} --refiner irn"])

@@ -10,9 +10,13 @@ import click
 from lpcam.errors import LpcamError
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     data_options,
-    json_option,
+    idle_device_option,
+    idle_seed_option,
+    output_options,
+    refiner_option,
     take,
     take_data_source,
     workspace_option,
@@ -21,16 +25,18 @@ from ..progress import shown_progress
 from ..rendering import print_json, print_report
 
 
-@click.command("report")
+@click.command("report", cls=Command, first=("workspace", "seeds", "out"))
 @workspace_option
 @click.option("--seeds", multiple=True, metavar="TITLE=FOLDER", help="Another folder of seeds; may be given again.")
-@click.option("--refiner", help="Whose format, where a method has seeds in several. [default: irn]")
+@refiner_option
 @data_options(required=False)
 @click.option("--photos", type=int, help="Photos in the gallery, at most. [default: 500]")
 @click.option("--megabytes", type=float, help="Size of the page, at most: pictures shrink to it. [default: 10]")
 @click.option("--title", help="Of the page.")
 @click.option("--out", type=click.Path(path_type=Path), help="The page. [default: report/index.html in the workspace]")
-@json_option
+@idle_device_option
+@idle_seed_option
+@output_options
 def command(workspace: Workspace, as_json: bool, seeds: tuple[str, ...], **options: Any) -> None:
     """Write one HTML page about a run: scores, gallery, prototypes.
 

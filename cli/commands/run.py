@@ -8,14 +8,15 @@ import click
 
 from lpcam.workspace import Workspace
 
+from ..helping import Command
 from ..options import (
     classifier_options,
     data_options,
     dtype_option,
     execution_options,
-    json_option,
     method_options,
     methods_option,
+    output_options,
     overwrite_option,
     placement_options,
     profile_options,
@@ -38,14 +39,13 @@ from ..rendering import (
     print_clusters,
     print_discriminants,
     print_json,
-    print_next_steps,
     print_scores,
     print_stage,
     print_support,
 )
 
 
-@click.command("run")
+@click.command("run", cls=Command, first=("dataset", "root", "arch", "weights", "methods", "workspace"))
 @workspace_option
 @data_options(required=True)
 @classifier_options
@@ -61,7 +61,7 @@ from ..rendering import (
 @placement_options(divided=False)
 @seed_option
 @overwrite_option
-@json_option
+@output_options
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Extract features, cluster, generate and (where there are masks) evaluate.
 
@@ -95,8 +95,9 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
             print_support(report.supported, workspace.support)
         if report.discriminated is not None:
             print_discriminants(report.discriminated, workspace.discriminants)
-        print_stage(report.generated, "seeds", workspace.root / "seeds")
-        print_next_steps(report.generated)
+        look = f"lpcam report -w {workspace.root}"
+        steps = [*report.generated.next_steps, *([] if report.evaluated else [look])]
+        print_stage(report.generated, "seeds", workspace.root / "seeds", steps)
         if report.evaluated:
-            print_scores(report.evaluated)
+            print_scores(report.evaluated, workspace.root / "evaluation", [look])
     exit_for([report.extracted, report.generated])

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ..options import awareness_options, given, take, take_awareness
+from ..helping import Command
+from ..options import awareness_options, given, spell_data_source, take, take_awareness
 from ..progress import shown_progress
 from ..rendering import print_json
 from ..training import is_first_process, print_training, take_training, whole_options
@@ -27,7 +28,12 @@ def command() -> None:
     """
 
 
-@command.command("sipe", short_help="Agree with image-specific prototypes (CVPR 2022).")
+@command.command(
+    "sipe",
+    cls=Command,
+    first=("dataset", "root", "arch", "out"),
+    short_help="Agree with image-specific prototypes (CVPR 2022).",
+)
 @whole_options
 def sipe(as_json: bool, **options: Any) -> None:
     """Train a classifier whose CAMs agree with its image-specific prototypes (SIPE, CVPR 2022).
@@ -44,7 +50,12 @@ def sipe(as_json: bool, **options: Any) -> None:
     _run(train_sipe, as_json, options)
 
 
-@command.command("cpal", short_help="Agree with context prototypes of all images (CVPR 2024).")
+@command.command(
+    "cpal",
+    cls=Command,
+    first=("dataset", "root", "arch", "out"),
+    short_help="Agree with context prototypes of all images (CVPR 2024).",
+)
 @whole_options
 @awareness_options()
 @click.option("--tau", type=float, help="CAM threshold of an instance prototype. [default: .3]")
@@ -68,14 +79,14 @@ def cpal(as_json: bool, **options: Any) -> None:
 
 
 def _run(train: Callable[..., Any], as_json: bool, options: dict[str, Any]) -> None:
-    own = take(options, "cpal")
+    own, photos = take(options, "cpal"), spell_data_source(options)
     arguments, speaks = take_training(options), is_first_process()
     with shown_progress(quiet=as_json or not speaks) as progress:
         report = train(**arguments, **own, progress=progress)
     if as_json and speaks:
         print_json(report.as_json())
     elif speaks:
-        print_training(report)
+        print_training(report, photos)
 
 
 def _take_cpal(options: dict[str, Any]) -> Any:

@@ -10,9 +10,11 @@ import click
 from lpcam.errors import LpcamError
 from lpcam.workspace import Workspace
 
-from ..options import take, take_data_source
+from ..helping import Command
+from ..options import spell_data_source, take, take_data_source
 from ..progress import shown_progress
-from ..rendering import print_json, print_notices, print_table
+from ..rendering import conclude, print_json
+from ..tables import print_table
 from ..training import (
     OF_THE_RECIPE,
     is_first_process,
@@ -22,6 +24,7 @@ from ..training import (
     running_options,
     take_training,
 )
+from ..verbosity import is_quiet
 
 if TYPE_CHECKING:
     from lpcam.training import HeadReport
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("train-classifier")
+@click.command("train-classifier", cls=Command, first=("dataset", "root", "arch", "out"))
 @photo_options
 @click.option("--out", type=_FILE, required=True, help="Checkpoint to write, .pth; a head alone: .safetensors or .npy.")
 @click.option("--keep-head", is_flag=True, default=None, help="Go on from the class weights of --weights, if they fit.")
@@ -50,13 +53,13 @@ def command(as_json: bool, freeze_backbone: bool, **options: Any) -> None:
       lpcam train-classifier --dataset voc --root VOC2012 --arch torchvision/resnet50 --freeze-backbone --out head.npy
     """
     train = _train_head if freeze_backbone else _train_network
-    speaks = freeze_backbone or is_first_process()
+    speaks, photos = freeze_backbone or is_first_process(), spell_data_source(options)
     with shown_progress(quiet=as_json or not speaks) as progress:
         report = train(options, progress)
     if as_json and speaks:
         print_json(report.as_json())
     elif speaks:
-        (_print_head if freeze_backbone else print_training)(report)
+        (_print_head if freeze_backbone else print_training)(report, photos)
 
 
 def _train_network(options: dict[str, Any], progress: Any) -> Any:
@@ -95,14 +98,14 @@ def _refuse(options: dict[str, Any], why: str, *names: str) -> None:
             raise LpcamError(f"--{name.replace('_', '-')} {why}")
 
 
-def _print_head(report: HeadReport) -> None:
-    if report.cross_validated:
+def _print_head(report: HeadReport, photos: str) -> None:
+    if report.cross_validated and not is_quiet():
         print_table(("l2", "mAP %"), [(f"{l2:g}", f"{100 * score:.1f}") for l2, score in report.cross_validated])
     score = "" if report.map is None else f", mAP {100 * report.map:.1f} %"
-    click.echo(
-        f"class weights of {len(report.classes)} classes from {report.images} photos in {report.seconds:.1f} s "
-        f"(l2 {report.l2:g}{score}): {report.out}"
-    )
     flag = "--weights" if report.out.suffix in (".pth", ".pt") else "--head"
-    click.echo(f"next: lpcam extract-features {flag} {report.out} …")
-    print_notices(report.notices)
+    conclude(
+        f"class weights of {len(report.classes)} classes from {report.images} photos in {report.seconds:.1f} s "
+        f"(l2 {report.l2:g}{score}): {report.out}",
+        doubts=report.notices,
+        steps=[f"lpcam extract-features{photos} … {flag} {report.out}"],
+    )

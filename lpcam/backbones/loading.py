@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +32,8 @@ _BUILDERS = {  # the module whose build() makes the architecture; "family/NAME" 
 _FAMILIES = ("timm", "torchvision")
 _STRIDES = (8, 16, 32)
 Network = TypeVar("Network", bound=nn.Module)
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_classifier(
@@ -79,7 +82,9 @@ def load_classifier(
     _require_fit(matrix, num_classes, channels, layer)
     _fill(blueprint, trunk)
     sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix, **extras.tensors()})
-    return _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256, extras), device)
+    net = _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256, extras), device)
+    _LOG.info("%s from %s on %s: K=%d classes, %s", arch, source, device, net.num_classes, _seen_as(net))
+    return net
 
 
 def load_trunk(
@@ -116,13 +121,16 @@ def known_architectures() -> list[str]:
     return sorted([*whole, "timm/NAME", *torchvision_nets.names()])
 
 
-def has_shapes_of(arch: str, tensors: Tensors, source: str) -> bool:
-    """Return whether a checkpoint has the names and shapes of an architecture, whatever its head.
+def misfits(arch: str, tensors: Tensors, source: str) -> list[str]:
+    """Return how the names and shapes of a checkpoint differ from an architecture's, in words, heads aside.
 
     Args:
         arch: As ``load_classifier`` takes it.
         tensors: By the checkpoint's names.
         source: Where they come from, for messages.
+
+    Returns:
+        What is missing, unexpected and of another shape, a line each; nothing where the checkpoint is of it.
 
     Raises:
         LpcamError: it holds two different tensors for one of the architecture's names.
@@ -130,7 +138,7 @@ def has_shapes_of(arch: str, tensors: Tensors, source: str) -> bool:
     blueprint = _blueprint(arch)
     named = checkpoints.canonical(without_extras(tensors), blueprint.rename, source)
     blueprint.adapt(blueprint.network, named)
-    return not checkpoints.differences(_without_head(blueprint, named), _trunk_shapes(blueprint))
+    return checkpoints.differences(_without_head(blueprint, named), _trunk_shapes(blueprint))
 
 
 def features_of(arch: str) -> tuple[int, int]:
@@ -279,6 +287,10 @@ def _require_fit(matrix: Tensor, num_classes: int | None, channels: int, layer: 
             f"the class weights are for {matrix.shape[1]} channels, layer '{layer}' has {channels}: "
             "give another --layer or --head"
         )
+
+
+def _seen_as(net: Classifier) -> str:
+    return f"C={net.channels} channels of layer {net.layer} at stride {net.stride}, sha256 {net.sha256[:12]}"
 
 
 def _fill(blueprint: Blueprint, trunk: Tensors) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lpcam.backbones.checkpoints import read_checkpoint
-from lpcam.backbones.loading import has_shapes_of, known_architectures
+from lpcam.backbones.loading import known_architectures, misfits
 from lpcam.errors import LpcamError
 
 _RESNETS = "torchvision/resnet"
@@ -26,7 +26,7 @@ def recognise(path: Path) -> str:
     tensors = read_checkpoint(path)
     tried = candidates()
     for arch in tried:
-        if has_shapes_of(arch, tensors, str(path)):
+        if not misfits(arch, tensors, str(path)):
             return arch
     raise LpcamError(
         f"cannot recognise the architecture of {path}, which begins with '{min(tensors)}' (tried {', '.join(tried)}): "

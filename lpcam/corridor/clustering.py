@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ from lpcam.workspace import Workspace
 Hyper = TypeVar("Hyper")
 _NONE = torch.zeros(0)
 _DRAW = 2  # purpose of a derived seed; 0 and 1 are the k-means of the two sides
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,10 @@ def cluster(
     store = features or FeatureStore(workspace.features)
     if workspace.prototypes.exists() and not overwrite:
         prototypes = same_prototypes(workspace.prototypes, provenance_of(store.description, profile, seed))
+        _LOG.info("%s was made so and is kept", workspace.prototypes)
     else:
         settled = settled_profile(store, len(store.description.classes), profile, seed)
+        _LOG.info("filter %s, k %d, tau %g, %d starts", settled.filter, settled.k, settled.tau, settled.restarts)
         provenance = provenance_of(store.description, settled, seed)
         job = ClusterJob(workspace.features.resolve(), settled, seed, kmeans)
         prototypes = Prototypes(by_class(job, store, placement, device, progress), provenance)
@@ -148,6 +153,7 @@ def by_class(
 ) -> tuple[Any, ...]:
     """Return what a job makes of every class, done here or by the processes of a placement."""
     labels = range(len(store.description.classes))
+    _LOG.info("k-means by %s, vectors on %s", "faiss" if job.kmeans == "faiss" else "torch", resolve_device(device))
     here = job.of(store, resolve_device(device))
     counts = [1] * len(labels)
     return tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from lpcam.views import check_scales
 from lpcam.workspace import Workspace, claim_seeds
 
 _CUDA_WRITERS = 4  # a GPU makes maps faster than one thread writes them
+
+_LOG = logging.getLogger(__name__)
 
 
 def generate(
@@ -213,6 +216,9 @@ def _written(
     """Write the seeds that are waiting in some shards, here or by the processes of a placement."""
     left = [sum(map(job.is_waiting, of)) for of in shards]
     waiting = [(of, count) for of, count in zip(shards, left, strict=True) if count]
+    _LOG.info(
+        "seeds of %d photos are to be written, those of %d are kept", sum(left), sum(map(len, shards)) - sum(left)
+    )
     if here:  # one pipeline over all of them: the next photos are read across shards
         waiting = [(tuple(photo for of, _ in waiting for photo in of), sum(left))] if waiting else []
     started = time.perf_counter()

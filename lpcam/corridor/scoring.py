@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from lpcam.files import write_json
 from lpcam.records import DataSplit, Photo, Progress, silent
 from lpcam.refiners import DEFAULT_REFINER, Refiner, get_reader
 from lpcam.sources import DataSource
-from lpcam.workspace import Workspace
+from lpcam.workspace import Workspace, seeds_made_by
 
 DEFAULT_THRESHOLDS = "0:1:.01"
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class EvaluationReport:
         curve: Scores at every threshold.
         mean_over: Names of the classes the means are taken over; all when empty.
         notices: What makes the numbers doubtful, one line each.
+        made_by: What the seeds' folder says made them, class names aside; empty where it says nothing.
     """
 
     method: str
@@ -40,6 +44,7 @@ class EvaluationReport:
     curve: Curve
     mean_over: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    made_by: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints: fractions 0..1 at the threshold of the best mIoU, and the curve."""
@@ -59,6 +64,7 @@ class EvaluationReport:
                 for score in self.curve.scores
             ],
             "notices": list(self.notices),
+            "made_by": self.made_by,
         }
 
 
@@ -98,12 +104,15 @@ def evaluate(
     opened = source.with_split(split).open()
     names = ("background", *opened.classes)
     scored = _with_masks_and_seeds(opened, folder, reader)
+    _LOG.info("%d of %d photos have seeds in %s and a mask", len(scored), len(opened.photos), folder)
     scores = SeedScores(len(opened.classes), parse_thresholds(thresholds))
     for index, photo in enumerate(scored):
         scores.update(reader.read(folder, photo.name), read_mask(photo, len(opened.classes)), photo.name)
         progress("evaluate", index + 1, len(scored))
     curve = compute(scores, [_class_index(name, names) for name in mean_over] or None)
-    report = EvaluationReport(method, opened.split, names, curve, tuple(mean_over), _missing_notices(opened, scored))
+    made_by = {name: value for name, value in seeds_made_by(folder).items() if name != "classes"}
+    notices = (*_missing_notices(opened, scored), *_stranger_notices(method, made_by))
+    report = EvaluationReport(method, opened.split, names, curve, tuple(mean_over), notices, made_by)
     write_json(workspace.evaluation(method), report.as_json())
     return report
 
@@ -123,6 +132,11 @@ def _with_masks_and_seeds(split: DataSplit, folder: Path, refiner: Refiner) -> l
 def _missing_notices(split: DataSplit, scored: list[Photo]) -> tuple[str, ...]:
     missing = len(split.photos) - len(scored)
     return (f"{missing} of {len(split.photos)} photos have no seed or no mask and are not counted",) if missing else ()
+
+
+def _stranger_notices(method: str, made_by: dict[str, Any]) -> tuple[str, ...]:
+    maker = made_by.get("method", method)
+    return () if maker == method else (f"the seeds were made by {maker}, and are scored as {method}",)
 
 
 def _class_index(name: str, names: tuple[str, ...]) -> int:

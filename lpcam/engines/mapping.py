@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 Counted = Callable[[int, int], None]
 """``counted(index, done)``: of shard ``index`` so many photos are done."""
+
+_LOG = logging.getLogger(__name__)
 
 
 def runs_here(placement: Placement, device: str) -> bool:
@@ -63,19 +66,22 @@ def map_shards(
         return []
     counted = _counter(sizes, stage, progress)
     if runs_here(placement, device):
-        with _threads(placement.threads):
+        with _threads(placement.threads) as threads:
+            _LOG.info("%s: %d shards in this process, %d CPU threads", stage, len(shards), threads)
             return [_do(here, shard, index, counted) for index, shard in enumerate(shards)]
     if job is None:
         raise ValueError("expected a job for the other processes, got None")
     if placement.engine == "ray":
         from lpcam.engines.on_ray import map_on_ray
 
+        _LOG.info("%s: %d shards on Ray", stage, len(shards))
         return map_on_ray(job, shards, placement, device, lambda index: counted(index, sizes[index]))
     from lpcam.engines.local import map_on_processes
 
     processes, gpus = _processes(placement, device), _gpus(device)
     devices = [f"cuda:{index % gpus}" if gpus else _without_gpu(device) for index in range(processes)]
     threads = placement.threads or max(1, usable_cores() // processes)
+    _LOG.info("%s: %d shards on %s, %d CPU threads each", stage, len(shards), ", ".join(devices), threads)
     return map_on_processes(job, shards, devices, threads, counted)
 
 
@@ -98,14 +104,14 @@ def _without_gpu(device: str) -> str:
 
 
 @contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    """Use so many threads of torch in this process for a while."""
+def _threads(threads: int | None) -> Iterator[int]:
+    """Use so many threads of torch in this process for a while, and say how many."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        yield
+        yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
 

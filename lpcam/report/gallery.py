@@ -15,7 +15,7 @@ import numpy as np
 from lpcam.datasets import read_mask, read_photo
 from lpcam.records import ActivationMaps, DataSplit, Photo, Progress, silent
 from lpcam.report.seeds import Scored, map_of, rank
-from lpcam.report.thumbnails import Pixels, Size, encoded, largest_within, png, shrunk, webp
+from lpcam.report.thumbnails import Fitter, Pixels, Size, encoded, png, shrunk, webp
 
 SIZES = (
     Size(440, 74),
@@ -73,16 +73,18 @@ def draw(
         LpcamError: a photo, a mask or a seed cannot be read.
     """
     entries: list[dict[str, Any]] = []
-    left = allowance
+    left, fitter = allowance, Fitter(SIZES, _weight)
     for index, photo in enumerate(photos):
-        entry = _entry(split, photo, methods, left // (len(photos) - index))
+        entry = _entry(split, photo, methods, left // (len(photos) - index), fitter)
         left -= _weight(entry)
         entries.append(entry)
         progress("gallery", index + 1, len(photos))
     return entries
 
 
-def _entry(split: DataSplit, photo: Photo, methods: Sequence[Scored], allowance: int) -> dict[str, Any]:
+def _entry(
+    split: DataSplit, photo: Photo, methods: Sequence[Scored], allowance: int, fitter: Fitter[Size]
+) -> dict[str, Any]:
     curves = [
         [encoded(row.numpy().tobytes()) for row in method.halves[photo.name]] if photo.name in method.halves else None
         for method in methods
@@ -92,7 +94,7 @@ def _entry(split: DataSplit, photo: Photo, methods: Sequence[Scored], allowance:
     truth = None if photo.mask is None else read_mask(photo, len(split.classes))
     planes = [_planes(photo, method.seeds.read(photo)) for method in methods]
     pictures = partial(_pictures, pixels, truth, planes)
-    return {**facts, **largest_within(allowance - _weight(facts), SIZES, pictures, _weight)}
+    return {**facts, **fitter.fit(allowance - _weight(facts), pictures)}
 
 
 def _planes(photo: Photo, maps: ActivationMaps | None) -> list[Pixels] | None:

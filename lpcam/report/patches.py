@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from lpcam.datasets import read_photo
 from lpcam.records import Photo
 from lpcam.report.sights import ClassSight, Patch, Plane, Sight
-from lpcam.report.thumbnails import Pixels, encoded, largest_within, webp
+from lpcam.report.thumbnails import Fitter, Pixels, encoded, webp
 
 _CELLS = 7
 _GAP = 3
@@ -51,6 +51,7 @@ class Cutter:
 
     def __init__(self, photos: Mapping[str, Photo]) -> None:
         self._photos = photos
+        self._fitter = Fitter(STRIPS, lambda strips: sum(map(len, strips)))
         self._read = lru_cache(_PHOTOS_KEPT)(lambda name: read_photo(photos[name].path))
 
     def entry(self, name: str, sight: ClassSight, allowance: int) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Cutter:
         Raises:
             LpcamError: a photo cannot be read.
         """
-        strips = largest_within(allowance, STRIPS, self._strips(sight.sights), lambda drawn: sum(map(len, drawn)))
+        strips = self._fitter.fit(allowance, self._strips(sight.sights))
         shown = [_sight_entry(each, strip) for each, strip in zip(sight.sights, strips, strict=True)]
         return {"name": name, "photos": sight.photos, "sights": shown, "plane": _plane_entry(sight.plane)}
 

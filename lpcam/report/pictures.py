@@ -171,7 +171,11 @@ def write_names(tile: Pixels, places: Sequence[tuple[str, tuple[float, float]]])
 
 
 def grid(
-    rows: Sequence[Sequence[Pixels]], columns: Sequence[str], captions: Sequence[Sequence[str]], title: str
+    rows: Sequence[Sequence[Pixels]],
+    columns: Sequence[str],
+    captions: Sequence[Sequence[str]],
+    title: str,
+    cell: int = 184,
 ) -> Image.Image:
     """Lay tiles out as one picture with a heading a column and a caption under each tile.
 
@@ -180,8 +184,9 @@ def grid(
         columns: Headings.
         captions: A line under each tile, may be empty.
         title: Over all.
+        cell: Width of a tile, px.
     """
-    cell, gap, head, foot = 184, 8, 66, 22
+    gap, head, foot = 8, 66, 22
     heights = [max(round(tile.shape[0] * cell / tile.shape[1]) for tile in row) for row in rows]
     width = gap + len(columns) * (cell + gap)
     sheet = Image.new("RGB", (width, head + sum(heights) + len(rows) * (foot + gap)), _PAPER)

@@ -14,10 +14,9 @@ from torch import Tensor
 from lpcam.datasets import read_mask
 from lpcam.errors import LpcamError
 from lpcam.evaluation import Curve, SeedScores, compute, image_ious, parse_thresholds
-from lpcam.files import read_json
 from lpcam.records import ActivationMaps, DataSplit, Photo, Progress, silent
 from lpcam.refiners import DEFAULT_REFINER, Refiner, get_reader, readable
-from lpcam.workspace import SEED_RECORD, Workspace
+from lpcam.workspace import SEED_RECORD, Workspace, seeds_made_by
 
 THRESHOLDS = parse_thresholds("0:1:.01")
 UNSCORED = 0.3
@@ -123,8 +122,8 @@ def find_seeds(workspace: Workspace, others: Mapping[str, Path], refiner: str | 
     for method in _in_order(workspace):
         folders = [workspace.seeds(method, family) for family in families]
         there = [folder for folder in folders if (folder / SEED_RECORD).is_file()]
-        found += [_opened(_TITLES.get(method, method), folder) for folder in there[:1]]
-    found += [_opened(title, folder) for title, folder in others.items()]
+        found += [_opened(folder, title=None) for folder in there[:1]]
+    found += [_opened(folder, title) for title, folder in others.items()]
     if not found:
         raise LpcamError(f"{workspace.root} holds no seeds to look at: run 'lpcam generate -w {workspace.root}' first")
     return tuple(found)
@@ -171,12 +170,19 @@ def _in_order(workspace: Workspace) -> list[str]:
     return sorted(methods, key=lambda method: (known.get(method, len(known)), method))
 
 
-def _opened(title: str, folder: Path) -> Seeds:
+def _opened(folder: Path, title: str | None) -> Seeds:
     if not folder.is_dir():
         raise LpcamError(f"{folder} is no folder of seeds: give --seeds 'TITLE=FOLDER'")
-    record = folder / SEED_RECORD
-    made_by = read_json(record, repair="generate the seeds again").get("made_by", {}) if record.is_file() else {}
-    return Seeds(title, folder, get_reader(str(made_by.get("refiner", DEFAULT_REFINER))), made_by)
+    made_by = seeds_made_by(folder)
+    return Seeds(title or _title(made_by, folder), folder, get_reader(made_by.get("refiner", DEFAULT_REFINER)), made_by)
+
+
+def _title(made_by: Mapping[str, Any], folder: Path) -> str:
+    """Return the method and what followed it, as the seeds' record says."""
+    method = made_by.get("method", folder.parent.name)
+    propagation = made_by.get("propagation", {})
+    steps = (["walk"] if propagation.get("walk") else []) + [propagation.get("edges", "").upper()]
+    return ", ".join([_TITLES.get(method, method), *filter(None, steps)])
 
 
 def _zero(maps: ActivationMaps) -> list[int]:

@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +41,12 @@ def webp(pixels: Pixels, quality: int) -> str:
         pixels: uint8.
         quality: 0..100.
     """
-    return _saved(Image.fromarray(pixels), format="WEBP", quality=quality, method=4)
+    return _saved(Image.fromarray(pixels), format="WEBP", quality=quality, method=2)
 
 
 def png(plane: Pixels) -> str:
     """Return a plane [h, w] as base64 of a PNG, exactly: for values that are names, not shades."""
-    return _saved(Image.fromarray(plane), format="PNG", optimize=True)
+    return _saved(Image.fromarray(plane), format="PNG", compress_level=9)
 
 
 def shrunk(pixels: Pixels, side: int, *, names: bool = False) -> Pixels:
@@ -64,20 +64,25 @@ def shrunk(pixels: Pixels, side: int, *, names: bool = False) -> Pixels:
     return pixels if share == 1 else np.array(Image.fromarray(pixels).resize(size, how))
 
 
-def largest_within(allowance: int, fits: Sequence[Fit], draw: Callable[[Fit], Any], weigh: Callable[[Any], int]) -> Any:
-    """Return the first drawing that is no heavier than the allowance, or the last.
+class Fitter(Generic[Fit]):
+    """Finds the heaviest drawing within an allowance; it begins one step above where it ended before.
 
     Args:
-        allowance: Bytes.
         fits: From the heaviest to the lightest.
-        draw: Makes a drawing.
-        weigh: Returns its bytes.
+        weigh: Returns the bytes of a drawing.
     """
-    for fit in fits[:-1]:
-        drawing = draw(fit)
-        if weigh(drawing) <= allowance:
-            return drawing
-    return draw(fits[-1])
+
+    def __init__(self, fits: Sequence[Fit], weigh: Callable[[Any], int]) -> None:
+        self._fits, self._weigh, self._first = fits, weigh, 0
+
+    def fit(self, allowance: int, draw: Callable[[Fit], Any]) -> Any:
+        """Return the first drawing that is no heavier than the allowance, or the lightest."""
+        for place in range(self._first, len(self._fits)):
+            drawing = draw(self._fits[place])
+            if self._weigh(drawing) <= allowance:
+                break
+        self._first = max(0, place - 1)
+        return drawing
 
 
 def _saved(image: Image.Image, **how: Any) -> str:

@@ -34,7 +34,7 @@ def test_a_trained_sipe_is_a_classifier_for_the_whole_corridor(photos, checkpoin
     result = lpcam("train", "sipe", *photos, *model, checkpoint, *QUICK, "--out", out)
     assert result.exit_code == 0, result.stderr
     assert "consistency" in result.stdout.splitlines()[0]
-    assert f"next: lpcam extract-features --arch demo --weights {out}" in result.stdout
+    assert f"next: lpcam extract-features {' '.join(map(str, photos))} --arch demo --weights {out}" in result.stdout
     assert "class weights" in result.stderr
     assert out.with_name("sipe.pth.png").is_file()
     run = ("run", *photos, *model, out, "--k", 2, "--scales", "1", "-w", tmp_path / "w", "--method", "lpcam,iscam")

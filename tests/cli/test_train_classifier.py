@@ -29,7 +29,8 @@ def test_trained_from_nothing_it_goes_through_the_corridor(photos, tmp_path):
     result = lpcam(*train, "--val-split", "train")
     assert result.exit_code == 0, result.stderr
     assert "mAP" in result.stdout
-    assert f"next: lpcam extract-features --arch demo --weights {tmp_path / 'n.pth'}" in result.stdout
+    step = f"next: lpcam extract-features {' '.join(map(str, photos))} --arch demo --weights {tmp_path / 'n.pth'}"
+    assert step in result.stdout
     model = ("--arch", "demo", "--weights", tmp_path / "n.pth", "--k", 2, "--scales", "1,.5", "-w", tmp_path / "w")
     assert lpcam("run", *photos, *model).exit_code == 0
     assert len(list((tmp_path / "w/seeds/lpcam/irn").glob("*.npy"))) == 6

@@ -9,6 +9,7 @@ import torch
 
 from lpcam import corridor
 from lpcam.errors import LpcamError
+from lpcam.files import write_json
 from lpcam.records import ActivationMaps, DataSplit, Photo
 from lpcam.report.seeds import THRESHOLDS, UNSCORED, find_seeds, gain, map_of, rank, score
 from lpcam.sources import DataSource
@@ -84,3 +85,11 @@ def test_photos_are_ranked_by_gain(tmp_path):
     after = score(split, seeds_of(tmp_path, "after", {"a": 2, "b": 4, "c": 4}))
     assert [gain(photo, before, after) for photo in photos] == [-0.5, 0.5, None]
     assert [photo.name for photo in rank(photos, before, after)] == ["b", "c", "a"]
+
+
+def test_what_followed_the_method_stands_in_its_title(tmp_path):
+    workspace = Workspace(tmp_path)
+    for method, propagation in (("cam", {"walk": {"steps": 30}, "edges": "pamr"}), ("mine", {})):
+        record = {"made_by": {"method": method, "refiner": "irn", "propagation": propagation}}
+        write_json(workspace.seeds(method, "irn") / ".lpcam-seeds.json", record)
+    assert [seeds.title for seeds in find_seeds(workspace, {})] == ["CAM, walk, PAMR", "mine"]

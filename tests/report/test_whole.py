@@ -131,7 +131,7 @@ def test_names_cannot_leave_their_place():
 def test_the_command_says_where_the_page_is(workspace):
     result = CliRunner().invoke(main, ["report", "-w", str(workspace.root), "--photos", "5"])
     assert result.exit_code == 0, result.output
-    assert "5 of 30 photos, 3 methods" in result.output
+    assert "done: page of 5 of 30 photos and 3 methods" in result.output
     assert str(workspace.root / "report/index.html") in result.output
     found = CliRunner().invoke(main, ["report", "-w", str(workspace.root), "--photos", "5", "--json"])
     assert json.loads(found.stdout)["shown"] == 5
