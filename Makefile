@@ -8,7 +8,10 @@ PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
 # Without what they depend on: grad-cam asks for opencv-python-headless, which overwrites opencv-python.
 PEERS := grad-cam==1.5.7 ttach==0.0.3
 
-.PHONY: setup demo test browser check format bench bench-real clean
+# The theme announces its successor at every build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
+.PHONY: setup demo test browser check docs format bench bench-real clean
 
 setup: $(VENV)/.ready
 
@@ -38,6 +41,12 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MKDOCS) build --strict --quiet
+
+# The site: site/index.html opens from disk.
+docs: setup
+	$(MKDOCS) build --strict
+	@echo 'the site: site/index.html'
 
 format: setup
 	$(BIN)/ruff format .
@@ -60,4 +69,4 @@ bench-real: setup
 	$(BIN)/python -m benchmarks.plots
 
 clean:
-	rm -rf $(VENV) build *.egg-info lpcam_work lpcam_demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build site *.egg-info lpcam_work lpcam_demo .mypy_cache .ruff_cache .pytest_cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from benchmarks.localisation import VARIANTS
@@ -23,7 +24,21 @@ ABLATION = ROOT / "docs" / "ablation.md"
 PROPAGATION = ROOT / "docs" / "propagation.md"
 REPORT = ROOT / "docs" / "report.md"
 RESULTS_PAGE = ROOT / "docs" / "results.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, REPORT, RESULTS_PAGE)
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+CHOOSING = ROOT / "docs" / "howto" / "choosing.md"
+PAGES = (
+    README,
+    PERFORMANCE,
+    METHODOLOGY,
+    TRAINING,
+    METHODS,
+    ABLATION,
+    PROPAGATION,
+    REPORT,
+    RESULTS_PAGE,
+    TUTORIAL,
+    CHOOSING,
+)
 MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
@@ -33,6 +48,9 @@ _BY_HAND = ("generate_dozen", "precision", "report")
 _GIVEN = "given classifier"
 _SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM, `voc` profile"), ("lpcam-coco", "LPCAM, `coco` profile"))
 _AFTER = (("", ""), ("walk", ", walk"), ("walk-pamr", ", walk and PAMR"))
+_NO_TUTORIAL = "Not measured yet: `python -m benchmarks.tutorial`."
+_SWITCHES = ("cam", "lpcam", "lpcam-coco", "restarts", "relative-threshold", "weigh-sizes", "adaptive-k")
+_KINDS, _KIND_TITLES = ("class_prototypes", "context_prototypes"), ("class prototypes", "context prototypes")
 _PROFILES = ("voc", "coco")
 _ROWS = (("CAM", "cam"), ("class prototypes only", "class-prototypes"), ("LPCAM", "lpcam"))
 
@@ -231,6 +249,66 @@ def _step_cost(found: Mapping[str, Any]) -> tuple[str, str]:
     return f"{1000 * found['over_nothing_seconds']:.1f}", f"{100 * found['over_forwards']:.1f}"
 
 
+def choices() -> str:
+    """Return the table of K, τ and μ on real photos: a row a value."""
+    if not _present(("choices",)):
+        return "Not measured yet: `python -m benchmarks.choices`."
+    results = _load("choices")["results"]
+    rows = [
+        [f"{symbol} = {value}", *_scores(found), *(f"{found[kind]:.1f}" for kind in _KINDS)]
+        for symbol, field in (("K", "k"), ("τ", "tau"), ("μ", "class_threshold"))
+        for value, found in results["choices"][field].items()
+    ]
+    corner = f"{results['images']} photos of {results['title']}"
+    header = [
+        corner,
+        "mIoU, %",
+        "precision, %",
+        "recall, %",
+        "threshold",
+        *(f"{kind} a class" for kind in _KIND_TITLES),
+    ]
+    return markdown(header, [["CAM", *_scores(results["cam"]), "–", "–"], *rows])
+
+
+def _scores(found: Mapping[str, Any]) -> list[str]:
+    return [
+        *(f"{100 * found[measure]:.1f}" for measure in ("miou", "precision", "recall")),
+        f"{found['threshold']:.2f}",
+    ]
+
+
+def switches() -> str:
+    """Return the table of the clustering's switches on COCO photos, with nothing after the maps."""
+    if not _present(("ablation",)):
+        return _NO_ABLATION
+    part = _load("ablation")["results"]["parts"]["given-real_coco_subset"]["splits"]["train"]["rows"]
+    return markdown(["", "mIoU, %"], [[part[key]["title"], _spread(part[key], "miou")] for key in _SWITCHES])
+
+
+def tutorial_steps() -> str:
+    """Return the table of the tutorial's steps: the first line of each, and its seconds."""
+    steps = _tutorial()
+    if not steps:
+        return _NO_TUTORIAL
+    rows = [[f"`{step['command'].splitlines()[0]}`", f"{step['seconds']:.0f}"] for step in steps]
+    return markdown(["step", "seconds"], [*rows, ["together", f"{sum(step['seconds'] for step in steps):.0f}"]])
+
+
+def tutorial_output(command: str) -> str:
+    """Return what a command of the tutorial printed.
+
+    Args:
+        command: As the tutorial has it.
+    """
+    found = [step["output"] for step in _tutorial() if step["command"] == command]
+    return f"```text\n{found[0]}\n```" if found else _NO_TUTORIAL
+
+
+def _tutorial() -> list[dict[str, Any]]:
+    return list(_load("tutorial")["results"]["steps"]) if _present(("tutorial",)) else []
+
+
 def trained() -> str:
     """Return the table of the trained systems on the demo data set: a row a network, a column a method and split."""
     if not _present(("trained_demo",)):
@@ -392,6 +470,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "propagation-memory": propagation_memory,
     "report": report,
     "trained": trained,
+    "choices": choices,
+    "switches": switches,
+    "tutorial-steps": tutorial_steps,
+    "tutorial-cluster": partial(tutorial_output, "lpcam cluster -w first/run"),
+    "tutorial-evaluate-cam": partial(tutorial_output, "lpcam evaluate -w first/run --method cam"),
+    "tutorial-evaluate-lpcam": partial(tutorial_output, "lpcam evaluate -w first/run --method lpcam"),
+    "tutorial-evaluate-seeds": partial(tutorial_output, "lpcam evaluate -w first/run --seeds first/settled"),
+    "tutorial-evaluate": partial(tutorial_output, "lpcam evaluate -w first/run"),
     "all-checks": all_checks,
     "generate-speed": generate_speed,
     "arithmetic": arithmetic,

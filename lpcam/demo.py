@@ -110,6 +110,52 @@ class DemoResult:
         return {"methods": methods, "prototypes": self.prototypes, "seconds": self.seconds, **paths}
 
 
+@dataclass(frozen=True)
+class DemoData:
+    """What the stages of the demo start from.
+
+    Attributes:
+        data: The painted data set, a VOC tree; ``DataSource("demo", data)`` opens it.
+        weights: The trained classifier, of the architecture ``demo``.
+        seconds: Wall time by step.
+    """
+
+    data: Path
+    weights: Path
+    seconds: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints."""
+        return {"data": str(self.data), "weights": str(self.weights), "seconds": self.seconds}
+
+
+def prepare_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    train: int = TRAIN_PHOTOS,
+    val: int = VAL_PHOTOS,
+    recipe: DemoRecipe = DemoRecipe(),
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> DemoData:
+    """Paint the photos and train the classifier, and leave the stages to the caller; see `run_demo`.
+
+    Raises:
+        LpcamError: the folder cannot be written to, or there are too few photos.
+    """
+    watch, data, weights = _Watch(), out / "data", out / "classifier.pth"
+    write_demo(data, seed=seed, train=train, val=val, progress=progress)
+    watch.lap("paint")
+    split = DataSource("demo", data, "train").open()
+    state = train_demo_classifier(
+        build("demo"), split, recipe=recipe, seed=seed, device=resolve_device(device), progress=progress
+    )
+    save_classifier(weights, state)
+    watch.lap("train")
+    return DemoData(data, weights, watch.seconds)
+
+
 def run_demo(
     out: Path,
     *,
@@ -136,16 +182,10 @@ def run_demo(
     Raises:
         LpcamError: the folder cannot be written to, OpenCV is missing, or there are too few photos.
     """
-    watch, device = _Watch(), resolve_device(device)
-    data, weights, workspace = out / "data", out / "classifier.pth", Workspace(out / "work")
-    write_demo(data, seed=seed, train=train, val=val, progress=progress)
-    watch.lap("paint")
-    source = DataSource("demo", data, "train")
-    blueprint, split = build("demo"), source.open()
-    state = train_demo_classifier(blueprint, split, recipe=recipe, seed=seed, device=device, progress=progress)
-    save_classifier(weights, state)
-    watch.lap("train")
-    classifier = ClassifierSource("demo", weights)
+    device = resolve_device(device)
+    prepared = prepare_demo(out, seed=seed, train=train, val=val, recipe=recipe, device=device, progress=progress)
+    watch, workspace = _Watch(), Workspace(out / "work")
+    source, classifier = DataSource("demo", prepared.data, "train"), ClassifierSource("demo", prepared.weights)
     execution = Execution(device)
     corridor.extract_features(workspace, source, classifier, execution=execution, overwrite=True, progress=progress)
     watch.lap("extract-features")
@@ -165,7 +205,8 @@ def run_demo(
     watch.lap("evaluate")
     page, overview = _show(out / "report", workspace, source.open(), rows, seed, progress)
     watch.lap("report")
-    return DemoResult(rows, clustered.classes, page, overview, data, weights, workspace.root, watch.seconds)
+    seconds = {**prepared.seconds, **watch.seconds}
+    return DemoResult(rows, clustered.classes, page, overview, prepared.data, prepared.weights, workspace.root, seconds)
 
 
 class _Watch:

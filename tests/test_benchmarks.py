@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from benchmarks import (
+    choices,
     cost,
     generate_speed,
     gpu,
@@ -50,7 +51,18 @@ from tests.reference.lpcam import localise as slow_localise
 from tests.yardsticks import write_yardsticks
 
 FOLDER = Path(record.__file__).parent
-LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots", "scale", "together", "studies", "by_photo"}
+LIBRARY = {
+    "__init__",
+    "record",
+    "isolated",
+    "photos",
+    "tables",
+    "plots",
+    "scale",
+    "together",
+    "studies",
+    "by_photo",
+} | {"blocks"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in LIBRARY)
 
 
@@ -561,6 +573,16 @@ def test_localisation_tables_show_what_was_found(monkeypatch, tmp_path):
     assert len(tables.localisation().splitlines()) == 2 + len(localisation.ROWS)
     assert len(tables.localisation_variants().splitlines()) == 2 + 3 + len(localisation.VARIANTS)
     assert "| IS-CAM | 250.0 | 2.00 | 0.25 | 2.00 |" in tables.localisation_cost()
+
+
+def test_choices_are_scored_one_at_a_time(yardsticks):
+    choices.main(["--dry-run", "--out", str(yardsticks)])
+    results = json.loads((yardsticks / "choices.json").read_text())["results"]
+    assert {field: list(values) for field, values in results["choices"].items()} == {
+        "k": ["2", "3"], "tau": ["0.1"], "class_threshold": ["0.9"],
+    }  # fmt: skip
+    assert results["choices"]["k"]["2"]["class_prototypes"] <= 2
+    assert results["choices"]["tau"]["0.1"] == results["choices"]["class_threshold"]["0.9"]
 
 
 def test_real_photos_counts_the_written_photos_apart(yardsticks):
