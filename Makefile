@@ -8,7 +8,10 @@ PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
 # Without what they depend on: grad-cam asks for opencv-python-headless, which overwrites opencv-python.
 PEERS := grad-cam==1.5.7 ttach==0.0.3
 
-.PHONY: setup demo test check format bench bench-real clean
+# The theme announces its successor at every build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
+.PHONY: setup demo test browser check docs format bench bench-real clean
 
 setup: $(VENV)/.ready
 
@@ -24,13 +27,26 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	$(BIN)/lpcam demo
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest
+
+# The page's tests drive Debian's Chromium; without it they are skipped. Only CI, where nobody can be asked, installs it.
+browser:
+	@if [ -n "$$CI" ] && [ -z "$$(command -v chromium)" ] && [ -n "$$(command -v apt-get)" ]; then \
+		(apt-get update && apt-get install --yes --no-install-recommends chromium) > /dev/null \
+		|| echo 'no Chromium could be installed: the tests of the page are skipped'; \
+	fi
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MKDOCS) build --strict --quiet
+
+# The site: site/index.html opens from disk.
+docs: setup
+	$(MKDOCS) build --strict
+	@echo 'the site: site/index.html'
 
 format: setup
 	$(BIN)/ruff format .
@@ -53,4 +69,4 @@ bench-real: setup
 	$(BIN)/python -m benchmarks.plots
 
 clean:
-	rm -rf $(VENV) build *.egg-info lpcam_work lpcam_demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build site *.egg-info lpcam_work lpcam_demo .mypy_cache .ruff_cache .pytest_cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from benchmarks.localisation import VARIANTS
@@ -21,17 +22,35 @@ TRAINING = ROOT / "docs" / "training.md"
 METHODS = ROOT / "docs" / "methods.md"
 ABLATION = ROOT / "docs" / "ablation.md"
 PROPAGATION = ROOT / "docs" / "propagation.md"
-PAGES = (README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION)
+REPORT = ROOT / "docs" / "report.md"
+RESULTS_PAGE = ROOT / "docs" / "results.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+CHOOSING = ROOT / "docs" / "howto" / "choosing.md"
+PAGES = (
+    README,
+    PERFORMANCE,
+    METHODOLOGY,
+    TRAINING,
+    METHODS,
+    ABLATION,
+    PROPAGATION,
+    REPORT,
+    RESULTS_PAGE,
+    TUTORIAL,
+    CHOOSING,
+)
 MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
-_BY_HAND = ("generate_dozen", "precision")
+_BY_HAND = ("generate_dozen", "precision", "report")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
-_HEADLINES = ("generate_dozen", "map_stage", "kmeans_speed", "memory")
 _GIVEN = "given classifier"
 _SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM, `voc` profile"), ("lpcam-coco", "LPCAM, `coco` profile"))
 _AFTER = (("", ""), ("walk", ", walk"), ("walk-pamr", ", walk and PAMR"))
+_NO_TUTORIAL = "Not measured yet: `python -m benchmarks.tutorial`."
+_SWITCHES = ("cam", "lpcam", "lpcam-coco", "restarts", "relative-threshold", "weigh-sizes", "adaptive-k")
+_KINDS, _KIND_TITLES = ("class_prototypes", "context_prototypes"), ("class prototypes", "context prototypes")
 _PROFILES = ("voc", "coco")
 _ROWS = (("CAM", "cam"), ("class prototypes only", "class-prototypes"), ("LPCAM", "lpcam"))
 
@@ -209,8 +228,85 @@ def propagation_memory() -> str:
     return markdown(["MiB", *(f"{height} × {width}" for height, width in sizes.values())], rows)
 
 
+def report() -> str:
+    """Return the table of what the page about a run costs: a row a number of photos."""
+    if not _present(("report",)):
+        return "Not measured yet: `python -m benchmarks.report`."
+    rows = [
+        [
+            str(run["photos"]),
+            str(run["methods"]),
+            f"{run['bytes'] / 1e6:.1f}",
+            f"{run['seconds']:.0f}",
+            f"{run['peak_bytes'] / 2**20:.0f}",
+        ]
+        for run in _load("report")["results"]["runs"]
+    ]
+    return markdown(["photos", "methods", "page, MB", "seconds", "peak memory, MiB"], rows)
+
+
 def _step_cost(found: Mapping[str, Any]) -> tuple[str, str]:
     return f"{1000 * found['over_nothing_seconds']:.1f}", f"{100 * found['over_forwards']:.1f}"
+
+
+def choices() -> str:
+    """Return the table of K, τ and μ on real photos: a row a value."""
+    if not _present(("choices",)):
+        return "Not measured yet: `python -m benchmarks.choices`."
+    results = _load("choices")["results"]
+    rows = [
+        [f"{symbol} = {value}", *_scores(found), *(f"{found[kind]:.1f}" for kind in _KINDS)]
+        for symbol, field in (("K", "k"), ("τ", "tau"), ("μ", "class_threshold"))
+        for value, found in results["choices"][field].items()
+    ]
+    corner = f"{results['images']} photos of {results['title']}"
+    header = [
+        corner,
+        "mIoU, %",
+        "precision, %",
+        "recall, %",
+        "threshold",
+        *(f"{kind} a class" for kind in _KIND_TITLES),
+    ]
+    return markdown(header, [["CAM", *_scores(results["cam"]), "–", "–"], *rows])
+
+
+def _scores(found: Mapping[str, Any]) -> list[str]:
+    return [
+        *(f"{100 * found[measure]:.1f}" for measure in ("miou", "precision", "recall")),
+        f"{found['threshold']:.2f}",
+    ]
+
+
+def switches() -> str:
+    """Return the table of the clustering's switches on COCO photos, with nothing after the maps."""
+    if not _present(("ablation",)):
+        return _NO_ABLATION
+    part = _load("ablation")["results"]["parts"]["given-real_coco_subset"]["splits"]["train"]["rows"]
+    return markdown(["", "mIoU, %"], [[part[key]["title"], _spread(part[key], "miou")] for key in _SWITCHES])
+
+
+def tutorial_steps() -> str:
+    """Return the table of the tutorial's steps: the first line of each, and its seconds."""
+    steps = _tutorial()
+    if not steps:
+        return _NO_TUTORIAL
+    rows = [[f"`{step['command'].splitlines()[0]}`", f"{step['seconds']:.0f}"] for step in steps]
+    return markdown(["step", "seconds"], [*rows, ["together", f"{sum(step['seconds'] for step in steps):.0f}"]])
+
+
+def tutorial_output(command: str) -> str:
+    """Return what a command of the tutorial printed.
+
+    Args:
+        command: As the tutorial has it.
+    """
+    found = [step["output"] for step in _tutorial() if step["command"] == command]
+    return f"```text\n{found[0]}\n```" if found else _NO_TUTORIAL
+
+
+def _tutorial() -> list[dict[str, Any]]:
+    return list(_load("tutorial")["results"]["steps"]) if _present(("tutorial",)) else []
 
 
 def trained() -> str:
@@ -251,17 +347,6 @@ def _spread(found: Mapping[str, Any], measure: str) -> str:
 
 def _price(timing: Mapping[str, Any], form: str, per_second: float = 1) -> tuple[str, str]:
     return form.format(per_second * timing["seconds_a_photo"]), f"{timing['over_cam']:.2f}"
-
-
-def checks() -> str:
-    """Return the README's table: the targets of what a user waits for, and what was measured."""
-    rows = [
-        _check_row(name, check)
-        for name in _present(_HEADLINES)
-        for check in _load(name)["checks"]
-        if not check["equality"]
-    ]
-    return markdown(["benchmark", "what", "measured", "target"], rows)
 
 
 def all_checks() -> str:
@@ -383,8 +468,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation-plot": ablation_plot,
     "propagation": propagation,
     "propagation-memory": propagation_memory,
+    "report": report,
     "trained": trained,
-    "checks": checks,
+    "choices": choices,
+    "switches": switches,
+    "tutorial-steps": tutorial_steps,
+    "tutorial-cluster": partial(tutorial_output, "lpcam cluster -w first/run"),
+    "tutorial-evaluate-cam": partial(tutorial_output, "lpcam evaluate -w first/run --method cam"),
+    "tutorial-evaluate-lpcam": partial(tutorial_output, "lpcam evaluate -w first/run --method lpcam"),
+    "tutorial-evaluate-seeds": partial(tutorial_output, "lpcam evaluate -w first/run --seeds first/settled"),
+    "tutorial-evaluate": partial(tutorial_output, "lpcam evaluate -w first/run"),
     "all-checks": all_checks,
     "generate-speed": generate_speed,
     "arithmetic": arithmetic,

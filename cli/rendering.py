@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lpcam.corridor import ClusterReport, DiscriminantReport, EvaluationReport, ImportReport, SupportReport
     from lpcam.inspection import Findings
     from lpcam.records import Failure, StageReport
+    from lpcam.report.whole import ReportResult
 
 _SHOWN_FAILURES = 5
 _COLOURS = {"done": "green", "doubtful": "yellow", "failed": "red", "next": "cyan"}
@@ -120,6 +121,17 @@ def print_scores(reports: Sequence[EvaluationReport], where: object, steps: Iter
         f"best of {len(curve.scores)} thresholds: {where}",
         doubts=dict.fromkeys(notice for report in reports for notice in report.notices),
         steps=steps,
+    )
+
+
+def print_report(result: ReportResult) -> None:
+    """Print where a report lies and what is on it."""
+    shown = f"{result.shown} of {result.photos}" if result.shown < result.photos else str(result.photos)
+    size = f"{result.size / 1e6:.1f} MB"
+    conclude(
+        f"page of {shown} photos and {len(result.methods)} methods, {size}, in {result.seconds:.1f} s: {result.page}",
+        doubts=result.notices,
+        steps=[f"open {result.page} in a browser"],
     )
 
 

@@ -17,18 +17,18 @@ from PIL import Image
 
 from lpcam import corridor
 from lpcam.backbones.demo import build
-from lpcam.corridor import ClusterReport, EvaluationReport, MethodSettings
+from lpcam.corridor import EvaluationReport, MethodSettings
 from lpcam.datasets import read_mask, read_photo
 from lpcam.datasets.demo import TRAIN_PHOTOS, VAL_PHOTOS, write_demo
 from lpcam.files import write_atomically
 from lpcam.forward import resolve_device
 from lpcam.profiles import Profile
 from lpcam.propagation import Propagation
-from lpcam.records import ActivationMaps, DataSplit, Execution, Progress, silent
-from lpcam.refiners import get_refiner
+from lpcam.records import DataSplit, Execution, Progress, silent
 from lpcam.report import pictures
-from lpcam.report.examples import Gain, Seeds, choose, measure
-from lpcam.report.page import Exhibit, Page, Panel, Section, Table, write_page
+from lpcam.report.examples import Gain, choose, measure
+from lpcam.report.seeds import Scored, map_of
+from lpcam.report.whole import write_report
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.training.checkpoint import save_classifier
 from lpcam.training.demo import DemoRecipe, train_demo_classifier
@@ -110,6 +110,52 @@ class DemoResult:
         return {"methods": methods, "prototypes": self.prototypes, "seconds": self.seconds, **paths}
 
 
+@dataclass(frozen=True)
+class DemoData:
+    """What the stages of the demo start from.
+
+    Attributes:
+        data: The painted data set, a VOC tree; ``DataSource("demo", data)`` opens it.
+        weights: The trained classifier, of the architecture ``demo``.
+        seconds: Wall time by step.
+    """
+
+    data: Path
+    weights: Path
+    seconds: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints."""
+        return {"data": str(self.data), "weights": str(self.weights), "seconds": self.seconds}
+
+
+def prepare_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    train: int = TRAIN_PHOTOS,
+    val: int = VAL_PHOTOS,
+    recipe: DemoRecipe = DemoRecipe(),
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> DemoData:
+    """Paint the photos and train the classifier, and leave the stages to the caller; see `run_demo`.
+
+    Raises:
+        LpcamError: the folder cannot be written to, or there are too few photos.
+    """
+    watch, data, weights = _Watch(), out / "data", out / "classifier.pth"
+    write_demo(data, seed=seed, train=train, val=val, progress=progress)
+    watch.lap("paint")
+    split = DataSource("demo", data, "train").open()
+    state = train_demo_classifier(
+        build("demo"), split, recipe=recipe, seed=seed, device=resolve_device(device), progress=progress
+    )
+    save_classifier(weights, state)
+    watch.lap("train")
+    return DemoData(data, weights, watch.seconds)
+
+
 def run_demo(
     out: Path,
     *,
@@ -136,16 +182,10 @@ def run_demo(
     Raises:
         LpcamError: the folder cannot be written to, OpenCV is missing, or there are too few photos.
     """
-    watch, device = _Watch(), resolve_device(device)
-    data, weights, workspace = out / "data", out / "classifier.pth", Workspace(out / "work")
-    write_demo(data, seed=seed, train=train, val=val, progress=progress)
-    watch.lap("paint")
-    source = DataSource("demo", data, "train")
-    blueprint, split = build("demo"), source.open()
-    state = train_demo_classifier(blueprint, split, recipe=recipe, seed=seed, device=device, progress=progress)
-    save_classifier(weights, state)
-    watch.lap("train")
-    classifier = ClassifierSource("demo", weights)
+    device = resolve_device(device)
+    prepared = prepare_demo(out, seed=seed, train=train, val=val, recipe=recipe, device=device, progress=progress)
+    watch, workspace = _Watch(), Workspace(out / "work")
+    source, classifier = DataSource("demo", prepared.data, "train"), ClassifierSource("demo", prepared.weights)
     execution = Execution(device)
     corridor.extract_features(workspace, source, classifier, execution=execution, overwrite=True, progress=progress)
     watch.lap("extract-features")
@@ -163,9 +203,10 @@ def run_demo(
     last = _evaluate(workspace, METHOD, progress, settled)
     rows = (*(_evaluate(workspace, method, progress) for method in TITLES), last)
     watch.lap("evaluate")
-    page, overview = _show(out / "report", workspace, source.open(), rows, clustered, (seed, profile), progress)
+    page, overview = _show(out / "report", workspace, source.open(), rows, seed, progress)
     watch.lap("report")
-    return DemoResult(rows, clustered.classes, page, overview, data, weights, workspace.root, watch.seconds)
+    seconds = {**prepared.seconds, **watch.seconds}
+    return DemoResult(rows, clustered.classes, page, overview, prepared.data, prepared.weights, workspace.root, seconds)
 
 
 class _Watch:
@@ -232,114 +273,74 @@ def _percent(share: float | None) -> str:
 
 
 def _show(
-    folder: Path,
-    workspace: Workspace,
-    split: DataSplit,
-    rows: tuple[MethodRow, ...],
-    clustered: ClusterReport,
-    made_with: tuple[int, Profile],
-    progress: Progress,
+    folder: Path, workspace: Workspace, split: DataSplit, rows: tuple[MethodRow, ...], seed: int, progress: Progress
 ) -> tuple[Path, Path]:
     """Write the page and the overview."""
-    refiner = get_refiner(_REFINER)
-    methods = {
-        row.method: Seeds(row.title, workspace.seeds(row.method, _REFINER), row.threshold, refiner)
-        for row in rows
-        if row.method in TITLES
-    }
-    before, after = methods[BASELINE], methods[METHOD]
-    chosen = choose(measure(split, before, after, progress), split.classes)
-    shown = {reason: [_exhibit(gain, split, before, after) for gain in gains] for reason, gains in chosen.items()}
-    page, overview = folder / "index.html", folder / "overview.png"
-    write_page(page, _page(shown, rows, clustered, *made_with))
-    _write_overview(overview, [*shown["best"][:3], *shown["median"][:1], *shown["worst"][:1]], rows)
-    return page, overview
-
-
-def _exhibit(gain: Gain, split: DataSplit, before: Seeds, after: Seeds) -> Exhibit:
-    """Draw one photo: photo, truth, and heat and seed of both methods."""
-    photo, name = read_photo(gain.photo.path), split.classes[gain.label]
-    panels = [
-        Panel("Photo", pictures.photo_tile(photo), gain.photo.name),
-        Panel("Truth", pictures.mask_tile(photo, read_mask(gain.photo), split.classes), "never seen in training"),
-    ]
-    maps = [(method, method.read(gain.photo)) for method in (before, after)]
-    for method, found in maps:
-        heat = pictures.heat_tile(photo, _map_of(found, gain.label), name)
-        panels.append(Panel(method.title, heat, "dark 0 · light 1"))
-    for (method, found), score in zip(maps, (gain.before, gain.after), strict=True):
-        tile = pictures.mask_tile(photo, method.mask(found), split.classes)
-        panels.append(Panel(f"{method.title} seed", tile, f"{name}: IoU {100 * score:.0f} %"))
-    heading = f"{name}: IoU {100 * gain.before:.0f} → {100 * gain.after:.0f} %"
-    return Exhibit(heading, tuple(panels))
-
-
-def _map_of(maps: ActivationMaps, label: int) -> np.ndarray:
-    activation: np.ndarray = maps.high_res[maps.labels.index(label)].numpy()
-    return activation
-
-
-def _page(
-    shown: dict[str, list[Exhibit]], rows: tuple[MethodRow, ...], clustered: ClusterReport, seed: int, profile: Profile
-) -> Page:
     by_method = {row.method: row for row in rows}
-    cam, lpcam = by_method[BASELINE], by_method[METHOD]
-    return Page(
+    result = write_report(
+        workspace,
+        seeds={by_method[SETTLED].title: _settled_seeds(workspace)},
         title="What CAM lights, and what LPCAM covers",
-        lead=(
-            "A small classifier was trained on painted scenes with nothing but the names of what is in them. Its "
-            "class activation maps (CAM) light the parts that tell the classes apart, such as heads; LPCAM clusters "
-            "the same network's features into prototypes, keeps those that belong to the class, and finds the rest "
-            "of the object.",
-            f"Nothing is trained for it. Seed mIoU: CAM {_percent(cam.miou)} %, LPCAM {_percent(lpcam.miou)} %, and "
-            f"{_percent(by_method[SETTLED].miou)} % once PAMR has settled its maps on the edges of the photos.",
-        ),
-        tables=(
-            Table(
-                "Seeds of the training photos, %, at each method's best background threshold; mIoU, precision and "
-                "recall are means over the classes and the background. Held-out: other photos, same threshold.",
-                _columns(rows),
-                tuple(_cells(row) for row in rows),
-                strong=len(rows) - 1,
-            ),
-            _prototype_table(clustered),
-        ),
-        sections=_sections(shown),
+        lead=_lead(by_method),
         commands=("lpcam demo" + (f" --seed {seed}" if seed else ""),),
-        colophon=f"Seed {seed}, K {profile.k}, tau {profile.tau:g}, class threshold {profile.class_threshold:g}, "
-        f"context {profile.context_low:g} to {profile.context_high:g}. Photos painted by lpcam; exact masks serve "
-        "scores and pictures only.",
+        out=folder / "index.html",
+        progress=progress,
+    )
+    overview = folder / "overview.png"
+    _write_overview(overview, split, result.methods)
+    return result.page, overview
+
+
+def _lead(rows: dict[str, MethodRow]) -> tuple[str, ...]:
+    cam, lpcam, settled = (_percent(rows[method].miou) for method in (BASELINE, METHOD, SETTLED))
+    return (
+        "A small classifier was trained on painted scenes with nothing but the names of what is in them. Its class "
+        "activation maps (CAM) light the parts that tell the classes apart, such as heads; LPCAM clusters the same "
+        "network's features into prototypes, keeps those that belong to the class, and finds the rest of the object.",
+        f"Nothing is trained for it. Seed mIoU: CAM {cam} %, LPCAM {lpcam} %, and {settled} % once PAMR has settled "
+        "its maps on the edges of the photos, which are painted by lpcam; exact masks serve scores and pictures only.",
     )
 
 
-def _prototype_table(clustered: ClusterReport) -> Table:
-    columns = ("class", "object vectors", "rest vectors", "class prototypes", "context prototypes")
-    keys = [column.replace(" ", "_") for column in columns[1:]]
-    rows = tuple((name, *(f"{counts[key]:,}" for key in keys)) for name, counts in clustered.classes.items())
-    return Table("What clustering found: local features on both sides of the CAM, and the centres kept.", columns, rows)
-
-
-def _sections(shown: dict[str, list[Exhibit]]) -> tuple[Section, ...]:
-    texts = {
-        "best": ("Largest gain of every class", "The photo of each class on which LPCAM gains most over CAM."),
-        "median": ("The usual", "From the middle of the ranking by gain: what to expect of a photo."),
-        "worst": ("Where LPCAM is worse", "The other end of the ranking."),
-    }
-    return tuple(
-        Section(heading, text, tuple(shown[reason])) for reason, (heading, text) in texts.items() if shown[reason]
-    )
-
-
-def _write_overview(path: Path, exhibits: list[Exhibit], rows: tuple[MethodRow, ...]) -> None:
-    if not exhibits:
+def _write_overview(path: Path, split: DataSplit, methods: tuple[Scored, ...]) -> None:
+    """Draw the largest gains of LPCAM over CAM, a usual one and the worst: photo, truth, maps and seeds."""
+    by_title = {method.seeds.title: method for method in methods}
+    before, after = by_title[TITLES[BASELINE]], by_title[TITLES[METHOD]]
+    chosen = choose(measure(split, before, after), split.classes)
+    gains = [*chosen["best"][:3], *chosen["median"][:1], *chosen["worst"][:1]]
+    if not gains:
         return
-    by_method = {row.method: row for row in rows}
-    title = f"Seed mIoU: CAM {_percent(by_method[BASELINE].miou)} %, LPCAM {_percent(by_method[METHOD].miou)} %"
-    columns = [panel.title for panel in exhibits[0].panels]
-    captions = [[panel.caption if "IoU" in panel.caption else "" for panel in row.panels] for row in exhibits]
-    sheet = pictures.grid([[panel.tile for panel in row.panels] for row in exhibits], columns, captions, title)
-    picture = _small_png(sheet)
+    means = [100 * method.curve.best.miou for method in (before, after) if method.curve]
+    title = "Seed mIoU: CAM {:.1f} %, LPCAM {:.1f} %".format(*means)
+    columns = [
+        "Photo",
+        "Truth",
+        *(f"{method.seeds.title}{what}" for what in ("", " seed") for method in (before, after)),
+    ]
+    tiles = [_tiles(gain, split, (before, after)) for gain in gains]
+    captions = [["", "", "", "", *_scores(gain, split.classes[gain.label])] for gain in gains]
+    picture = _small_png(pictures.grid(tiles, columns, captions, title))
     write_atomically(path, lambda partial: _write_bytes(partial, picture))
+
+
+def _tiles(gain: Gain, split: DataSplit, methods: tuple[Scored, ...]) -> list[np.ndarray]:
+    """Draw one photo: photo, truth, the maps of both methods, the seeds of both."""
+    photo, name = read_photo(gain.photo.path), split.classes[gain.label]
+    found = [method.seeds.refiner.read(method.seeds.folder, gain.photo.name) for method in methods]
+    seeds = [
+        pictures.seed(maps.high_res.numpy(), maps.labels, method.threshold)
+        for maps, method in zip(found, methods, strict=True)
+    ]
+    return [
+        pictures.photo_tile(photo),
+        pictures.mask_tile(photo, read_mask(gain.photo), split.classes),
+        *(pictures.heat_tile(photo, map_of(maps, gain.label).numpy(), name) for maps in found),
+        *(pictures.mask_tile(photo, mask, split.classes) for mask in seeds),
+    ]
+
+
+def _scores(gain: Gain, name: str) -> list[str]:
+    return [f"{name}: IoU {100 * score:.0f} %" for score in (gain.before, gain.after)]
 
 
 def _small_png(sheet: Image.Image) -> bytes:

@@ -149,6 +149,37 @@ class SeedScores:
         self._counts.index_add_(1, torch.tensor(labels or (0,)), counts)
 
 
+def image_ious(maps: ActivationMaps, truth: NDArray[np.uint8], thresholds: Sequence[float]) -> Tensor:
+    """Return the IoU of each of an image's own classes at every threshold: how one photo did, not how good seeds are.
+
+    Args:
+        maps: Its activation maps; only ``labels`` (n of them) and ``high_res`` float32 [n, H, W] are read.
+        truth: uint8 [H, W]; 0 background, k+1 class k, 255 not counted.
+        thresholds: T background thresholds, not decreasing.
+
+    Returns:
+        float64 [n, T] in 0..1; NaN where a class is neither in the truth nor predicted.
+
+    Raises:
+        LpcamError: mask and maps differ in size.
+        ValueError: the mask is not [H, W], or there are not as many maps as labels.
+
+    >>> maps = ActivationMaps((1,), torch.zeros(1, 1, 1), torch.tensor([[[0.9, 0.2]]]))
+    >>> image_ious(maps, np.array([[2, 0]], dtype=np.uint8), [0.1, 0.5, 0.95]).tolist()
+    [[0.5, 1.0, 0.0]]
+    """
+    _check_shapes(maps, truth, "this photo")
+    count, edges = len(maps.labels), torch.tensor(thresholds, dtype=torch.float32)
+    own = np.zeros(IGNORED + 1, dtype=np.uint8)  # the image's classes from 1 on, every other one 0
+    own[[label + 1 for label in maps.labels]] = range(1, count + 1)
+    own[IGNORED] = count + 1
+    winner, value = _winners(maps.high_res, truth.shape)
+    counts = _histogram(own[truth], winner, torch.bucketize(value, edges), (count + 1, max(count, 1), len(edges) + 1))
+    above = counts.flip(-1).cumsum(-1).flip(-1)[:, :count, 1:]  # [truth, class, T]
+    hits = above[1:].diagonal(dim1=0, dim2=1).T.double()
+    return hits / (above.sum(dim=0) + counts[1:].sum(dim=(1, 2))[:, None] - hits)
+
+
 def compute(scores: SeedScores, classes: Sequence[int] | None = None) -> Curve:
     """Return the scores at every threshold.
 

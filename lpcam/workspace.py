@@ -81,7 +81,7 @@ class Workspace:
         if not failures and not self.failures.exists():
             return
         with locked(self.root / ".lpcam-failures.lock"):
-            found = [json.loads(line) for line in self._failure_lines()]
+            found = self.failed()
             others = [entry for entry in found if entry["stage"] != stage]
             kept = [
                 entry for entry in found if entry["stage"] == stage and names is not None and entry["name"] not in names
@@ -90,6 +90,10 @@ class Workspace:
             entries = others + sorted(mine, key=lambda entry: str(entry["name"]))
             text = "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries)
             write_atomically(self.failures, lambda partial: _write(partial, text))
+
+    def failed(self) -> list[dict[str, Any]]:
+        """Return what ``failures.jsonl`` says: stage, name and reason of every photo that could not be processed."""
+        return [json.loads(line) for line in self._failure_lines()]
 
     def _failure_lines(self) -> list[str]:
         if not self.failures.exists():

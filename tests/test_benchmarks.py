@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from benchmarks import (
+    choices,
     cost,
     generate_speed,
     gpu,
@@ -50,7 +51,18 @@ from tests.reference.lpcam import localise as slow_localise
 from tests.yardsticks import write_yardsticks
 
 FOLDER = Path(record.__file__).parent
-LIBRARY = {"__init__", "record", "isolated", "photos", "tables", "plots", "scale", "together", "studies", "by_photo"}
+LIBRARY = {
+    "__init__",
+    "record",
+    "isolated",
+    "photos",
+    "tables",
+    "plots",
+    "scale",
+    "together",
+    "studies",
+    "by_photo",
+} | {"blocks"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in LIBRARY)
 
 
@@ -379,6 +391,14 @@ def test_memory_runs(monkeypatch):
     assert rows[1]["side_bytes"] > 0
 
 
+def test_report_runs(monkeypatch):
+    report = importlib.import_module("benchmarks.report")
+    monkeypatch.setattr(report, "in_new_process", lambda call, **arguments: call(**arguments))
+    rows = dry("report").results["runs"]
+    assert [(row["photos"], row["shown"], row["methods"]) for row in rows] == [(2, 2, 3), (4, 4, 3)]
+    assert 0 < rows[0]["bytes"] < rows[1]["bytes"]
+
+
 def test_startup_runs_and_sees_imports():
     assert startup.imported([sys.executable, "-c", "import json"], ["json", "torch"]) == ["json"]
     results = dry("startup").results
@@ -553,6 +573,16 @@ def test_localisation_tables_show_what_was_found(monkeypatch, tmp_path):
     assert len(tables.localisation().splitlines()) == 2 + len(localisation.ROWS)
     assert len(tables.localisation_variants().splitlines()) == 2 + 3 + len(localisation.VARIANTS)
     assert "| IS-CAM | 250.0 | 2.00 | 0.25 | 2.00 |" in tables.localisation_cost()
+
+
+def test_choices_are_scored_one_at_a_time(yardsticks):
+    choices.main(["--dry-run", "--out", str(yardsticks)])
+    results = json.loads((yardsticks / "choices.json").read_text())["results"]
+    assert {field: list(values) for field, values in results["choices"].items()} == {
+        "k": ["2", "3"], "tau": ["0.1"], "class_threshold": ["0.9"],
+    }  # fmt: skip
+    assert results["choices"]["k"]["2"]["class_prototypes"] <= 2
+    assert results["choices"]["tau"]["0.1"] == results["choices"]["class_threshold"]["0.9"]
 
 
 def test_real_photos_counts_the_written_photos_apart(yardsticks):

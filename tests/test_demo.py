@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -82,15 +81,11 @@ def test_the_result_is_json(result):
     assert set(value["seconds"]) == {"paint", "train", "extract-features", "cluster", "generate", "evaluate", "report"}
 
 
-def test_the_page_shows_the_table_and_six_pictures_a_photo(result):
+def test_the_page_shows_the_table_and_how_to_make_it_again(result):
     html = result.page.read_text(encoding="utf-8")
     for line in result.cells:
-        for cell in line:
+        for cell in line[:5]:
             assert cell in html
-    articles = html.split("<article>")[1:]
-    assert len(articles) >= 5
-    assert all(article.count("<img ") == 6 for article in articles)
-    assert not re.search(r'(src|href)="(?!data:)', html)
     assert "lpcam demo --seed 1" in html
 
 
@@ -103,7 +98,7 @@ def test_the_overview_is_small_enough_for_a_readme(result):
 
 def test_progress_names_every_stage(result, calls):
     stages = [stage for stage, _, _ in calls]
-    assert {"paint", "train", "choose", "evaluate"} <= set(stages)
+    assert {"paint", "train", "gallery", "evaluate"} <= set(stages)
     assert all(0 <= done <= total for _, done, total in calls)
 
 

@@ -28,7 +28,8 @@ def test_a_wheel_installs_lpcam_and_lpcam_cli_and_no_cli(tmp_path):
     commands = {
         "lpcam_cli" + path.as_posix().removeprefix((ROOT / "cli").as_posix()) for path in (ROOT / "cli").rglob("*.py")
     }
-    assert modules | commands | {"lpcam/py.typed", "lpcam/report/page.html.j2"} <= set(names)
+    template = {f"lpcam/report/template/page.{suffix}" for suffix in ("html.j2", "css", "js")}
+    assert modules | commands | template | {"lpcam/py.typed"} <= set(names)
 
 
 def test_help_is_quick():

@@ -1,18 +1,11 @@
-"""The README and the pages with numbers: commands and Python run as they stand, tables are what the results say."""
+"""The README and the pages with numbers: tables are what the results say (tests/docs runs the commands)."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from click.testing import CliRunner
-from lpcam_cli.main import main
-from torchvision.models import resnet18, resnet50
 
 from benchmarks import plots
 from benchmarks.tables import (
@@ -27,51 +20,8 @@ from benchmarks.tables import (
     with_tables,
 )
 from lpcam.files import write_json
-from tests.conftest import make_voc
 
 TEXT = README.read_text(encoding="utf-8")
-NAMES = ("2007_000000", "2007_000001")
-
-
-@pytest.fixture
-def voc2012(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the README names: VOC2012/, cls_labels.npy and an IRN checkpoint, all small or random."""
-    make_voc(tmp_path / "VOC2012", [(40, 56), (44, 40)])
-    labels = {name: np.eye(20, dtype=np.float32)[index] for index, name in enumerate(NAMES)}
-    np.save(tmp_path / "cls_labels.npy", labels, allow_pickle=True)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        state = resnet50(num_classes=20).state_dict()
-        weight = torch.rand(20, 2048, 1, 1)
-    state = {f"resnet50.{name}": tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    torch.save({**state, "classifier.weight": weight}, tmp_path / "res50_cam.pth")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_the_three_commands_make_irn_seeds(voc2012):
-    lines = re.findall(r"^    (lpcam .*)$", TEXT, re.MULTILINE)
-    assert [line.split()[1] for line in lines] == ["extract-features", "cluster", "generate"]
-    for line in lines:
-        result = CliRunner().invoke(main, shlex.split(line)[1:])
-        assert result.exit_code == 0, result.stderr
-    for name in NAMES:
-        seed = np.load(voc2012 / f"lpcam_work/seeds/lpcam/irn/{name}.npy", allow_pickle=True).item()
-        assert set(seed) == {"keys", "cam", "high_res"}
-
-
-def test_the_python_blocks_run(voc2012, capsys):
-    of_a_model, of_the_corridor = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    images = torch.rand(2, 3, 64, 64)
-    names = {
-        "model": resnet18(num_classes=20),
-        "loader": [(images, [[11], [3, 14]])],
-        "images": images,
-    }
-    exec(compile(of_a_model, "README.md", "exec"), names)  # noqa: S102
-    assert [tuple(maps.shape) for maps in names["maps"]] == [(1, 64, 64), (2, 64, 64)]
-    exec(compile(of_the_corridor, "README.md", "exec"), {})  # noqa: S102
-    assert "miou" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -140,6 +90,6 @@ def test_the_two_commands_are_the_makefiles():
     makefile = (README.parent / "Makefile").read_text()
     assert "    make demo\n    make test\n" in TEXT
     assert "\ndemo: setup\n" in makefile
-    assert "\ntest: setup\n" in makefile
+    assert "\ntest: setup browser\n" in makefile
     run = (README.parent / ".ci/run").read_text()
     assert re.findall(r"^make .*$", run, re.MULTILINE) == ["make check", "make test"]

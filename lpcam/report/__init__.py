@@ -1,1 +1,1 @@
-"""What a person looks at: tiles, examples worth a look, and one page."""
+"""Pages and pictures a person looks at."""

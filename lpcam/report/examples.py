@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lpcam.datasets import read_mask
-from lpcam.records import ActivationMaps, DataSplit, Photo, Progress, silent
-from lpcam.refiners import Refiner
-from lpcam.report import pictures
-
-Pixels = NDArray[np.uint8]
+from lpcam.records import DataSplit, Photo
+from lpcam.report.seeds import Scored
 
 
 @dataclass(frozen=True)
@@ -39,61 +31,21 @@ class Gain:
         return self.after - self.before
 
 
-@dataclass(frozen=True)
-class Seeds:
-    """A method's seeds on disk, and the threshold that turns them into masks.
-
-    Attributes:
-        title: As a person reads it.
-        folder: Of the seed files.
-        threshold: Background threshold, 0..1.
-        refiner: Reads the files.
-    """
-
-    title: str
-    folder: Path
-    threshold: float
-    refiner: Refiner
-
-    def read(self, photo: Photo) -> ActivationMaps:
-        """Return the activation maps of a photo."""
-        return self.refiner.read(self.folder, photo.name)
-
-    def mask(self, maps: ActivationMaps) -> Pixels:
-        """Return the seed mask at the threshold: uint8 [H, W]."""
-        return pictures.seed(maps.high_res.numpy(), maps.labels, self.threshold)
-
-
-def measure(split: DataSplit, before: Seeds, after: Seeds, progress: Progress = silent) -> list[Gain]:
-    """Compare two methods class by class on every photo that has a mask, in the split's order.
+def measure(split: DataSplit, before: Scored, after: Scored) -> list[Gain]:
+    """Compare two methods class by class on every photo whose scores are known, in the split's order.
 
     Args:
         split: The photos.
         before: The baseline.
         after: The method.
-        progress: Told after every photo, stage ``choose``.
     """
     gains = []
-    for index, photo in enumerate(split.photos):
-        progress("choose", index, len(split.photos))
-        if photo.mask is not None:
-            truth = read_mask(photo)
-            masks = [method.mask(method.read(photo)) for method in (before, after)]
-            for label in photo.labels:
-                scores = [iou(mask == label + 1, truth == label + 1) for mask in masks]
+    for photo in split.photos:
+        for label in photo.labels:
+            scores = before.iou(photo, label), after.iou(photo, label)
+            if scores[0] is not None and scores[1] is not None:
                 gains.append(Gain(photo, label, scores[0], scores[1]))
-    progress("choose", len(split.photos), len(split.photos))
     return gains
-
-
-def iou(seed: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Return intersection over union of two regions [H, W]; 0 where both are empty.
-
-    >>> iou(np.array([True, True, False]), np.array([False, True, True]))
-    0.3333333333333333
-    """
-    union = int((seed | truth).sum())
-    return int((seed & truth).sum()) / union if union else 0.0
 
 
 def choose(

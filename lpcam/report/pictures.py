@@ -34,6 +34,7 @@ _COLOURS = (  # Okabe and Ito's palette: told apart by colour-blind eyes
     (204, 121, 167),
     (0, 114, 178),
 )
+COLOURS = len(_COLOURS)
 _INK = (20, 20, 24)
 _PAPER = (255, 255, 255)
 
@@ -141,6 +142,11 @@ def seed(activations: Plane, labels: Sequence[int], threshold: float) -> Pixels:
 def colour_of(index: int) -> tuple[int, int, int]:
     """Return the colour of class ``index``; beyond seven classes colours repeat, names do not."""
     return _COLOURS[index % len(_COLOURS)]
+
+
+def heat_colours() -> Pixels:
+    """Return the colours of an activation from 0 to 1 in 256 steps: uint8 [256, 3]."""
+    return (255 * colormaps[HEAT](np.arange(256))[:, :3]).round().astype(np.uint8)
 
 
 def write_names(tile: Pixels, places: Sequence[tuple[str, tuple[float, float]]]) -> Pixels:

@@ -14,7 +14,7 @@ from lpcam_cli.main import main
 
 QUICK = ("--epochs", 2, "--batch-size", 3, "--crop", 32, "--lr", 0.005, "--val-split", "train", "--device", "cpu")
 PAGE = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
-DOCUMENTED = re.findall(r"^    (?:torchrun .*?)?(lpcam .*)$", PAGE, re.MULTILINE)
+DOCUMENTED = re.findall(r"^(?: {4})?(?:torchrun .*?)?(lpcam .*)$", PAGE, re.MULTILINE)
 
 
 def lpcam(*arguments):
