@@ -27,8 +27,17 @@ RESULTS_PAGE = ROOT / "docs" / "results.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 CHOOSING = ROOT / "docs" / "howto" / "choosing.md"
 PAGES = (
-    *(README, PERFORMANCE, METHODOLOGY, TRAINING, METHODS, ABLATION, PROPAGATION, REPORT, RESULTS_PAGE),
-    *(TUTORIAL, CHOOSING),
+    README,
+    PERFORMANCE,
+    METHODOLOGY,
+    TRAINING,
+    METHODS,
+    ABLATION,
+    PROPAGATION,
+    REPORT,
+    RESULTS_PAGE,
+    TUTORIAL,
+    CHOOSING,
 )
 MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_speed", "memory", "peers", "cost")
 """What ``make bench`` runs, in its order."""

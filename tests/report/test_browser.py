@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 from PIL import Image
 
 from lpcam.demo import DemoResult
+from lpcam.report.whole import write_report
+from lpcam.sources import DataSource
+from lpcam.workspace import Workspace
 
 api = pytest.importorskip("playwright.sync_api", reason="pip install playwright to drive the page in a browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -37,12 +41,12 @@ def opened(browser: Any, demo: DemoResult) -> Iterator[Any]:
     said: list[str] = []
     pages = []
 
-    def open_page(viewport: dict[str, int] = DESKTOP, scheme: str = "light") -> Any:
+    def open_page(viewport: dict[str, int] = DESKTOP, scheme: str = "light", path: Path = demo.page) -> Any:
         page = browser.new_page(viewport=viewport, color_scheme=scheme)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
-        page.goto(demo.page.as_uri())
+        page.goto(path.as_uri())
         page.wait_for_selector("body[data-ready]")
         pages.append(page)
         return page
@@ -271,3 +275,20 @@ def test_the_confusion_of_every_method_is_shown(opened, demo):
     for index in range(rows.count()):
         shares = [float(text or 0) for text in rows.nth(index).locator("td").all_inner_texts()]
         assert 97 <= sum(shares) <= 103
+
+
+def test_a_run_without_masks_and_prototypes_is_shown_too(opened, demo, tmp_path, monkeypatch):
+    split = DataSource("demo", demo.data, "train").open()
+    bare = replace(split, photos=tuple(replace(photo, mask=None) for photo in split.photos[:13]))
+    monkeypatch.setattr(DataSource, "open", lambda self: bare)
+    shutil.copytree(demo.workspace / "seeds/lpcam", tmp_path / "w/seeds/lpcam")
+    source = DataSource("demo", demo.data, "train")
+    written = write_report(Workspace(tmp_path / "w"), data=source).page
+    page = opened(path=written)
+    assert page.locator("#sort option").all_inner_texts() == ["in the order of the list"]
+    assert page.locator("#confusion, #prototypes, polyline").count() == 0
+    assert page.locator("#cards article").count() == 12
+    assert captions(page, 0)[1] == "LPCAM\nseed at 0.30"
+    before = pixels(page, 0, 1)
+    slide(page, "threshold", 90)
+    assert (pixels(page, 0, 1) != before).any()
