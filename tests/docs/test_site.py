@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib.util
 import re
+import shutil
 
 import pytest
 
@@ -49,3 +50,24 @@ def test_links_to_files_of_the_repository_become_links_of_the_site():
     }
     for (text, page), expected in cases.items():
         assert hooks.relinked(text, page) == expected
+
+
+def test_the_site_is_searched_from_disk(site):
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright to open the site in a browser")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium to open the site")
+    said: list[str] = []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.keyboard.press("s")
+        page.keyboard.type("pixel-adaptive")
+        found = page.wait_for_selector(".md-search-result__link[href*='propagation.html']")
+        assert "Walk and edges" in found.inner_text()
+        browser.close()
+    assert said == []
