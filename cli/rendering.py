@@ -53,19 +53,15 @@ def conclude(
     _print_steps(steps)
 
 
-def stage_line(report: StageReport, what: str, where: object) -> str:
-    """Return what a stage over photos did."""
-    speed = f", {report.images / report.seconds:.1f} a second" if report.images and report.seconds else ""
-    kept = f", {report.skipped} were there already" if report.skipped else ""
-    return (
-        f"{what} of {report.images} photos in {report.seconds:.1f} s "
-        f"({report.backbone_seconds:.1f} s of it the backbone{speed}){kept}: {where}"
-    )
-
-
 def print_stage(report: StageReport, what: str, where: object, steps: Iterable[str] = ()) -> None:
     """Print the end of a stage over photos."""
-    conclude(stage_line(report, what, where), doubts=report.notices, failures=report.failures, steps=steps)
+    again = ["replace the photos that failed, or take them off the list, and run the same command again"]
+    conclude(
+        _stage_line(report, what, where),
+        doubts=report.notices,
+        failures=report.failures,
+        steps=[*(again if report.failures else ()), *steps],
+    )
 
 
 def print_clusters(report: ClusterReport, where: object, steps: Iterable[str] = ()) -> None:
@@ -157,6 +153,15 @@ def exit_for(reports: Iterable[StageReport]) -> None:
     """Exit with 3 where some images failed."""
     if any(report.failures for report in reports):
         raise click.exceptions.Exit(SOME_IMAGES_FAILED)
+
+
+def _stage_line(report: StageReport, what: str, where: object) -> str:
+    """Return what a stage over photos did."""
+    speed = f"{report.images / report.seconds:.1f} a second" if report.images and report.seconds else ""
+    backbone = f"{report.backbone_seconds:.1f} s of it the backbone" if report.backbone_seconds else ""
+    details = f" ({', '.join(filter(None, (backbone, speed)))})" if backbone or speed else ""
+    kept = f", {report.skipped} were there already" if report.skipped else ""
+    return f"{what} of {report.images} photos in {report.seconds:.1f} s{details}{kept}: {where}"
 
 
 def _say(kind: str, text: str, *, err: bool = False) -> None:

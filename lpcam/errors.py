@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MANY = 20
+
 
 class LpcamError(Exception):
     """Something the user can fix; the message is one line and ends with what to do next.
@@ -21,7 +23,9 @@ def unknown(kind: str, word: str, choices: Iterable[str]) -> LpcamError:
     "unknown refiner 'irm': did you mean 'irn'? choose from irn, psa"
     """
     names = sorted(choices)
-    near = difflib.get_close_matches(word, names, n=1)
+    near = difflib.get_close_matches(word, names, n=_MANY)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    shown = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
-    return LpcamError(f"unknown {kind} '{word}': {hint}choose from {shown}")
+    if len(names) <= _MANY:
+        return LpcamError(f"unknown {kind} '{word}': {hint}choose from {', '.join(names)}")
+    shown = ", ".join(near if len(near) > 1 else names[:_MANY])
+    return LpcamError(f"unknown {kind} '{word}': {hint}choose from {shown}, … ({len(names)} in all)")

@@ -216,10 +216,21 @@ class _CudaClock(_Clock):
 
 
 def resolve_device(device: str) -> str:
-    """Return ``cuda`` where ``auto`` finds a CUDA device, else ``cpu``; other names are kept."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Return ``cuda`` where ``auto`` finds a CUDA device, else ``cpu``; other names are kept.
+
+    Raises:
+        LpcamError: there is no such device, or not on this machine.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise LpcamError(f"unknown device '{device}': choose from auto, cpu, cuda, cuda:i") from error
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked.type == "cuda" and (asked.index or 0) >= there:
+        raise LpcamError(f"there is no device '{device}' here ({there} CUDA devices): give --device cpu or auto")
+    return device
 
 
 def release_memory() -> None:

@@ -280,6 +280,11 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} has {written} shards and no manifest yet: wait for the processes that still extract, or, "
             "if none is running, run 'lpcam extract-features' again to complete it"
         )
+    if not (folder / MANIFEST).exists():
+        raise LpcamError(
+            f"there are no features in {folder}: run 'lpcam extract-features' first, or name the folder of its run "
+            "by --workspace"
+        )
     value = read_json(folder / MANIFEST, repair=REPAIR)
     if value.get("schema") != SCHEMA:
         raise LpcamError(

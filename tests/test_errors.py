@@ -16,4 +16,4 @@ def test_nothing_near_nothing_offered():
 
 
 def test_long_lists_are_cut():
-    assert str(unknown("name", "x", [f"n{index:03d}" for index in range(100)])).endswith("n039, …")
+    assert str(unknown("name", "x", [f"n{index:03d}" for index in range(100)])).endswith("n019, … (100 in all)")

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from lpcam.backbones.classifier import Blueprint, Classifier
+from lpcam.errors import LpcamError
 from lpcam.forward import Forward, Loaded, _of_glibc, load_ahead, plan_batches, resolve_device, reused_memory
 from lpcam.records import ActivationMaps, Failure, Photo
 from lpcam.refiners import get_refiner
@@ -103,7 +104,17 @@ def test_a_batch_gives_the_features_of_its_photos(tmp_path):
 
 def test_auto_is_a_device_that_is_there():
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert resolve_device("cuda:3") == "cuda:3"
+    assert resolve_device("cpu") == "cpu"
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [resolve_device(name) for name in ("cuda", "cuda:3")] == ["cuda", "cuda:3"]
+    with pytest.raises(LpcamError, match=r"no device 'cuda:4' here \(4 CUDA devices\)"):
+        resolve_device("cuda:4")
+    with pytest.raises(LpcamError, match="unknown device 'gpu': choose from auto, cpu, cuda"):
+        resolve_device("gpu")
 
 
 def convolution(channels=8):

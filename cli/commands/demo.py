@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..helping import Command
-from ..options import device_option, output_options, seed_option, take
+from ..options import device_option, folder, output_options, seed_option, take
 from ..progress import shown_progress
 from ..rendering import conclude, print_json
 from ..tables import print_table
@@ -25,6 +25,7 @@ DEFAULT_OUT = Path("lpcam_demo")
     type=click.Path(path_type=Path),
     default=DEFAULT_OUT,
     show_default=True,
+    callback=folder,
     help="Folder of the demo: data, classifier, run and page.",
 )
 @click.option("--data-only", is_flag=True, help="Paint the photos and train the classifier; leave the stages to you.")

@@ -54,12 +54,16 @@ def command(as_json: bool, freeze_backbone: bool, **options: Any) -> None:
     """
     train = _train_head if freeze_backbone else _train_network
     speaks, photos = freeze_backbone or is_first_process(), spell_data_source(options)
+    network = _spelled_network(options)
     with shown_progress(quiet=as_json or not speaks) as progress:
         report = train(options, progress)
     if as_json and speaks:
         print_json(report.as_json())
     elif speaks:
-        (_print_head if freeze_backbone else print_training)(report, photos)
+        if freeze_backbone:
+            _print_head(report, photos + network)
+        else:
+            print_training(report, photos)
 
 
 def _train_network(options: dict[str, Any], progress: Any) -> Any:
@@ -98,14 +102,22 @@ def _refuse(options: dict[str, Any], why: str, *names: str) -> None:
             raise LpcamError(f"--{name.replace('_', '-')} {why}")
 
 
-def _print_head(report: HeadReport, photos: str) -> None:
+def _spelled_network(options: dict[str, Any]) -> str:
+    """Return the network that was given as a command line has it; without one it is that of the workspace."""
+    arch = options["arch"]
+    return f" --arch {arch} --weights {options['weights'] or 'imagenet'}" if arch else " … (as for the workspace)"
+
+
+def _print_head(report: HeadReport, source: str) -> None:
     if report.cross_validated and not is_quiet():
         print_table(("l2", "mAP %"), [(f"{l2:g}", f"{100 * score:.1f}") for l2, score in report.cross_validated])
     score = "" if report.map is None else f", mAP {100 * report.map:.1f} %"
-    flag = "--weights" if report.out.suffix in (".pth", ".pt") else "--head"
+    step = f"lpcam extract-features{source} --head {report.out}"
+    if report.out.suffix in (".pth", ".pt"):  # the whole classifier
+        step = f"lpcam extract-features{source.partition(' --weights')[0]} --weights {report.out}"
     conclude(
         f"class weights of {len(report.classes)} classes from {report.images} photos in {report.seconds:.1f} s "
         f"(l2 {report.l2:g}{score}): {report.out}",
         doubts=report.notices,
-        steps=[f"lpcam extract-features{photos} … {flag} {report.out}"],
+        steps=[step],
     )

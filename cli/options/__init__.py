@@ -30,6 +30,7 @@ from .placement import (
     take_placement,
 )
 from .run import (
+    folder,
     idle_seed_option,
     json_option,
     output_options,
@@ -50,6 +51,7 @@ __all__ = [
     "discriminant_options",
     "dtype_option",
     "execution_options",
+    "folder",
     "given",
     "idle_device_option",
     "idle_seed_option",

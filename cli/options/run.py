@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lpcam.errors import LpcamError
 from lpcam.workspace import DEFAULT as DEFAULT_WORKSPACE
 from lpcam.workspace import Workspace
 
@@ -15,8 +16,19 @@ from .declaring import FILE, options_under, stacked
 _option = options_under("Run and output")
 
 
+def folder(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """Take a folder, which need not be there yet.
+
+    Raises:
+        LpcamError: it is a file.
+    """
+    if value.is_file():
+        raise LpcamError(f"{value} is a file: give the folder of a run by --workspace")
+    return value
+
+
 def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Workspace:
-    return Workspace(value)
+    return Workspace(folder(ctx, param, value))
 
 
 workspace_option = _option(

@@ -89,7 +89,10 @@ def fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], source:
     shaped = _shaped(tensors, wanted)
     complaints = differences(tensors, wanted)
     if complaints:
-        raise LpcamError(f"{source} does not fit {arch}: {'; '.join(complaints)}: is --arch right?")
+        raise LpcamError(
+            f"{source} does not fit {arch}: {'; '.join(complaints)}: "
+            f"is --arch right? 'lpcam inspect {source}' says of which architecture it is"
+        )
     return {name: _numbers(tensor, f"{name} of {source}") for name, tensor in shaped.items()}
 
 

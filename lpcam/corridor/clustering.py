@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from lpcam.engines import Placement, Runner, Tick, map_shards
+from lpcam.engines import Placement, Runner, Tick, map_shards, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.forward import resolve_device
 from lpcam.kmeans import ENGINES, VectorSource, placed
@@ -22,6 +22,7 @@ from lpcam.profiles import Profile
 from lpcam.prototypes import (
     Centres,
     Gather,
+    MadeFrom,
     Prototypes,
     Provenance,
     build_class,
@@ -153,8 +154,9 @@ def by_class(
 ) -> tuple[Any, ...]:
     """Return what a job makes of every class, done here or by the processes of a placement."""
     labels = range(len(store.description.classes))
-    _LOG.info("k-means by %s, vectors on %s", "faiss" if job.kmeans == "faiss" else "torch", resolve_device(device))
-    here = job.of(store, resolve_device(device))
+    own = resolve_device(device) if runs_here(placement, device) else "cpu"
+    _LOG.info("k-means by %s, vectors of this process on %s", "faiss" if job.kmeans == "faiss" else "torch", own)
+    here = job.of(store, own)
     counts = [1] * len(labels)
     return tuple(
         map_shards(job, labels, counts, placement, device=device, here=here, stage="cluster", progress=progress)
@@ -215,15 +217,31 @@ def same_prototypes(path: Path, provenance: Provenance) -> Prototypes:
     if asked.filter == "auto":
         provenance = replace(provenance, profile=replace(asked, filter=made))
     if prototypes.provenance != provenance:
-        raise made_otherwise(path)
+        raise made_otherwise(path, prototypes.provenance, provenance)
     return prototypes
 
 
-def made_otherwise(path: Path) -> LpcamError:
-    """Return what is to be said of a file that another run made."""
+def made_otherwise(path: Path, made: MadeFrom, asked: MadeFrom) -> LpcamError:
+    """Return what is to be said of a file that another run made: what differs, and what to do.
+
+    Args:
+        path: The file.
+        made: What made it.
+        asked: What should have.
+    """
     return LpcamError(
-        f"{path} was made with other features, hyper-parameters or seed: "
+        f"{path} was made with {_differences(asdict(made), asdict(asked))}: "
         "add --overwrite to replace it, or choose another --workspace"
+    )
+
+
+def _differences(made: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Return in words what is not the same; identities and lists are only said to be others."""
+    of_made, of_asked = ({**values, **values["profile"]} for values in (made, asked))
+    others = [name for name in of_made if name != "profile" and of_made[name] != of_asked.get(name)]
+    told = {"weights_sha256": "other weights", "features": "other features", "classes": "other classes"}
+    return ", ".join(
+        told.get(name) or f"{name.replace('_', '-')} {of_made[name]}, not {of_asked.get(name)}" for name in others
     )
 
 

@@ -24,7 +24,7 @@ from lpcam.discriminants import (
     fit,
     moments_of,
 )
-from lpcam.engines import Placement, Runner, Tick, map_shards
+from lpcam.engines import Placement, Runner, Tick, map_shards, runs_here
 from lpcam.forward import resolve_device
 from lpcam.records import Progress, silent
 from lpcam.store import FeatureStore
@@ -125,7 +125,7 @@ def _fitted(
     """Return the discriminants of the last pass, and the positions they were made of."""
 
     def summed(job: SumJob) -> Moments:
-        here = job.of(store, resolve_device(device))
+        here = job.of(store, resolve_device(device) if runs_here(placement, device) else "cpu")
         sizes = [len(block) for block in blocks]
         return Moments.of(
             map_shards(job, blocks, sizes, placement, device=device, here=here, stage="cluster", progress=progress)
@@ -159,7 +159,7 @@ def _seen(store: FeatureStore, block: range, tick: Tick) -> Iterator[Seen]:
 def _same_discriminants(path: Path, provenance: DiscriminantProvenance) -> Discriminants:
     made = Discriminants.load(path)
     if made.provenance != provenance:
-        raise made_otherwise(path)
+        raise made_otherwise(path, made.provenance, provenance)
     return made
 
 

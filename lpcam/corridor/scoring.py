@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lpcam.corridor.basis import photos_of_basis
-from lpcam.corridor.methods import DEFAULT_METHOD
+from lpcam.corridor.methods import DEFAULT_METHOD, METHODS
 from lpcam.datasets import read_mask
 from lpcam.errors import LpcamError, unknown
 from lpcam.evaluation import Curve, SeedScores, compute, parse_thresholds
@@ -99,7 +99,7 @@ def evaluate(
     reader = get_reader(refiner)
     folder = seeds or workspace.seeds(method, refiner)
     if not folder.is_dir():
-        raise LpcamError(f"{folder} does not exist: run 'lpcam generate --method {method} --refiner {refiner}' first")
+        raise _no_seeds(workspace, folder, method, refiner)
     source = data or photos_of_basis(workspace)
     opened = source.with_split(split).open()
     names = ("background", *opened.classes)
@@ -115,6 +115,16 @@ def evaluate(
     report = EvaluationReport(method, opened.split, names, curve, tuple(mean_over), notices, made_by)
     write_json(workspace.evaluation(method), report.as_json())
     return report
+
+
+def _no_seeds(workspace: Workspace, folder: Path, method: str, refiner: str) -> LpcamError:
+    """Return what is to be said where a folder of seeds is missing: which there are, and what makes others."""
+    if method not in METHODS:
+        return unknown("method", method, METHODS)
+    there = ", ".join(str(path.relative_to(workspace.root)) for path in sorted(workspace.root.glob("seeds/*/*")))
+    command = f"lpcam generate -w {workspace.root} --method {method} --refiner {refiner}"
+    others = f" (there are {there})" if there else ""
+    return LpcamError(f"{folder} does not exist{others}: run '{command}' first, or name others")
 
 
 def _with_masks_and_seeds(split: DataSplit, folder: Path, refiner: Refiner) -> list[Photo]:

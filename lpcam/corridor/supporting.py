@@ -108,7 +108,7 @@ def bank_of(store: Described, label: int, profile: SupportProfile, seed: int) ->
 def _same_support(path: Path, provenance: SupportProvenance) -> Support:
     support = Support.load(path)
     if support.provenance != provenance:
-        raise made_otherwise(path)
+        raise made_otherwise(path, support.provenance, provenance)
     return support
 
 

@@ -15,6 +15,7 @@ from lpcam.datasets.lists import (
     check_root,
     files_by_name,
     find_list,
+    list_names,
     photos_of,
     read_list,
 )
@@ -105,6 +106,8 @@ def _spellings_in(root: Path) -> Spellings:
 
 def _photos(root: Path, split: str, files: dict[str, Path]) -> tuple[str, dict[str, Path]]:
     """Return the split's name and its photos by name."""
+    if split != ALL and not list_names([root]) and "/" not in split and not split.endswith(".txt"):
+        raise LpcamError(f"no list {split}.txt in {root}: give --split {ALL} for every photo, or the path of a list")
     if split == ALL and not (root / f"{ALL}.txt").is_file():
         for name in files:
             check_name(name, str(root))

@@ -75,7 +75,8 @@ def read_lines(path: Path) -> list[str]:
     except FileNotFoundError:
         raise LpcamError(f"{path} does not exist: check the path") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise LpcamError(f"cannot read {path} ({error}): expected a UTF-8 text file") from error
+        reason = getattr(error, "strerror", None) or error
+        raise LpcamError(f"cannot read {path} ({reason}): expected a UTF-8 text file") from error
     return [line.strip() for line in text.split("\n")]
 
 

@@ -20,6 +20,7 @@ from lpcam.store import MANIFEST, shard_files
 from lpcam.workspace import SEED_RECORD, Workspace
 
 _OF_A_RUN = ("features", "seeds", "evaluation", "prototypes.safetensors", "support.safetensors", "fisher.safetensors")
+_TEXTS = (".txt", ".csv", ".json", ".jsonl", ".md", ".sh", ".py", ".xml", ".html")
 _KINDS: dict[str, Callable[[Path], Findings]] = {
     prototypes.FILE.key: of_prototypes,
     support.FILE.key: of_support,
@@ -39,6 +40,8 @@ def inspect(path: Path, *, arch: str | None = None) -> Findings:
         LpcamError: nothing is there, it is nothing that lpcam knows, or it cannot be read.
     """
     if path.is_dir():
+        if arch is not None:
+            raise LpcamError(f"--arch is for checkpoints, and {path} is a folder: leave it out")
         return _of_folder(path)
     if not path.is_file():
         raise LpcamError(f"{path} does not exist: give a workspace, one of its files, a checkpoint, seeds or a photo")
@@ -46,6 +49,8 @@ def inspect(path: Path, *, arch: str | None = None) -> Findings:
         return _of_safetensors(path, arch)
     if path.suffix == ".npy":
         return _of_npy(path)
+    if path.suffix in _TEXTS:
+        raise LpcamError(f"{path} is text: read it as it is, or give a workspace, a checkpoint, seeds or a photo")
     return of_checkpoint(path, arch)
 
 

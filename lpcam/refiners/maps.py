@@ -103,5 +103,6 @@ def reading(path: Path, title: str) -> Iterator[None]:
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise LpcamError(
-            f"{path} does not hold {title} seeds ({reason}): delete it and run 'lpcam generate' again"
+            f"{path} does not hold {title} seeds ({reason}): 'lpcam inspect {path}' says of which family it is; "
+            "where it is damaged, delete it and run 'lpcam generate' again"
         ) from error

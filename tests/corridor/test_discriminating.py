@@ -62,7 +62,7 @@ def test_the_same_is_kept_and_another_refused(workspace, monkeypatch):
         patched.setattr(discriminating, "map_shards", None)  # nothing is summed again
         corridor.cluster_discriminants(workspace)
     assert workspace.discriminants.read_bytes() == before
-    with pytest.raises(LpcamError, match="made with other features, hyper-parameters or seed: add --overwrite"):
+    with pytest.raises(LpcamError, match=r"made with tau 0\.25, not 0\.5, own-tau .*: add --overwrite"):
         corridor.cluster_discriminants(workspace, profile=PROFILE)
     corridor.cluster_discriminants(workspace, profile=PROFILE, overwrite=True)
     assert workspace.discriminants.read_bytes() != before

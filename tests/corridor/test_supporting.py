@@ -79,7 +79,7 @@ def test_a_support_is_kept_and_another_is_refused(workspace):
     before = workspace.support.read_bytes()
     corridor.cluster_support(workspace)
     assert workspace.support.read_bytes() == before
-    with pytest.raises(LpcamError, match="made with other features, hyper-parameters or seed: add --overwrite"):
+    with pytest.raises(LpcamError, match="made with k 50, not 2: add --overwrite"):
         corridor.cluster_support(workspace, profile=SupportProfile(k=2))
     corridor.cluster_support(workspace, profile=SupportProfile(k=1), overwrite=True)
     assert workspace.support.read_bytes() != before

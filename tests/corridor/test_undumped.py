@@ -81,7 +81,7 @@ def test_features_on_disk_are_not_thrown_away(tmp_path, data, classifier):
 
 def test_other_prototypes_are_not_replaced(tmp_path, data, classifier):
     run(tmp_path / "w", data, classifier, dump=False)
-    with pytest.raises(LpcamError, match="was made with other features, hyper-parameters or seed"):
+    with pytest.raises(LpcamError, match="was made with seed 0, not 1"):
         run(tmp_path / "w", data, classifier, dump=False, seed=1)
 
 

@@ -251,7 +251,7 @@ def test_the_filter_follows_the_features_and_is_written_down(tmp_path, data, cla
     after_relu = corridor.cluster(workspace, profile=PROFILE)
     assert (after_relu.filter, recorded()) == ("softmax", "softmax")
     assert not any("filtered by" in notice for notice in after_relu.notices)
-    with pytest.raises(LpcamError, match="other features, hyper-parameters"):
+    with pytest.raises(LpcamError, match="made with filter softmax, not quantile"):
         corridor.cluster(workspace, profile=replace(PROFILE, filter="quantile"))
     rows = FeatureStore.rows
     monkeypatch.setattr(FeatureStore, "rows", lambda store, photos: (each - 0.5 for each in rows(store, photos)))

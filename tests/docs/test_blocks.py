@@ -21,7 +21,7 @@ from tests.conftest import make_voc
 from tests.docs.following import ROOT, UNRUN, Follower
 
 README = ROOT / "README.md"
-HOW_TOS = sorted((ROOT / "docs/howto").glob("*.md"))
+HOW_TOS = [*sorted((ROOT / "docs/howto").glob("*.md")), ROOT / "docs/terminal.md"]
 SIZES = {f"2007_{index:06d}": size for index, size in enumerate([(40, 56), (44, 40), (40, 56), (40, 56), (44, 40)])}
 NAMES = tuple(SIZES)
 CHECKPOINTS = {"res50_cam.pth": 20, "res38_cls.pth": 20, "mct.pth": 20, "mine.pth": 2}

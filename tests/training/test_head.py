@@ -132,7 +132,7 @@ def test_what_cannot_be_fitted_is_said_in_one_line(workspace, data, checkpoint, 
         (data, "there.npy", options, "is there already: add --overwrite"),
         (data, "h.npy", {}, "give --arch"),
         (data, "h.npy", {**options, "recipe": HeadRecipe(folds=7)}, "6 photos are too few .* give --l2"),
-        (Workspace(tmp_path / "none"), "h.npy", {}, "manifest.json does not exist"),
+        (Workspace(tmp_path / "none"), "h.npy", {}, "there are no features in"),
     )
     for source, name, given, message in cases:
         with pytest.raises(LpcamError, match=message):
