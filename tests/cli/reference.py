@@ -19,7 +19,7 @@ _EXAMPLE = re.compile(r"Examples?:\s*")
 
 def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
     """Yield every command that does something: its whole name, itself and the context of its --help."""
-    yield from _below("lpcam", main, click.Context(main, info_name="lpcam"))
+    yield from _below("lpcam", main, click.Context(main, info_name="lpcam", **main.context_settings))
 
 
 def _below(
@@ -70,7 +70,11 @@ def _tables(command: click.Command, context: click.Context) -> Iterator[str]:
     assert isinstance(command, Command), f"{command.name} does not list its options under headings"
     for heading, records in command.grouped(context).items():
         rows = ["| option | what it does |\n", "| --- | --- |\n"]
-        rows += [f"| `{names.replace('|', chr(92) + '|')}` | {_escaped(text)} |\n" for names, text in records]
+        rows += [
+            f"| `{names.replace('|', chr(92) + '|')}` | {_escaped(text)} |\n"
+            for names, text in records
+            if "--help" not in names  # every command has it, and click spells it as whoever asked first
+        ]
         yield f"{heading}:\n\n{''.join(rows)}"
 
 

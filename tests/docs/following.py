@@ -47,6 +47,10 @@ _ORDINARY = {"ls", "cat", "head", "mkdir", "cp", "sh"}
 _PROGRAM = re.compile(r"^(\$ )?(lpcam|python|pip|make|sh|sbatch|srun|torchrun|ray|git|cd) ", re.MULTILINE)
 
 
+_OUTPUT = re.compile(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", re.DOTALL)
+"""What a benchmark wrote into a page: outputs of commands, not commands."""
+
+
 class Follower:
     """Does what a page says.
 
@@ -73,7 +77,8 @@ class Follower:
 
     def follow(self) -> None:
         """Do all blocks of the page."""
-        for block in blocks(self.page.read_text(encoding="utf-8")):
+        text = _OUTPUT.sub(lambda output: "\n" * output[0].count("\n"), self.page.read_text(encoding="utf-8"))
+        for block in blocks(text):
             self._do(block)
 
     def _do(self, block: Block) -> None:
