@@ -11,7 +11,7 @@ PEERS := grad-cam==1.5.7 ttach==0.0.3
 # The theme announces its successor at every build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: setup demo test browser check docs format bench bench-real clean
+.PHONY: setup demo test browser check docs format bench torture bench-real clean
 
 setup: $(VENV)/.ready
 
@@ -60,6 +60,10 @@ bench: setup
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.plots
+
+# A run killed at fifty instants, each resumed and compared byte for byte.
+torture: setup
+	$(BIN)/python -m tests.torture.killing --kills 50
 
 bench-real: setup
 	$(BIN)/python -m benchmarks.real_photos

@@ -39,17 +39,20 @@ class Command(click.Command):
         self.first = tuple(first)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their headings; those of no heading are the command's own."""
+        """Write the options under their headings."""
+        for heading, records in self.grouped(ctx).items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+    def grouped(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """Return spelling and help of the options by heading; those of no heading are the command's own."""
         found: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
         params = self.get_params(ctx)
         for param in sorted(params, key=lambda param: self._place(param.name)):
             record = param.get_help_record(ctx)
             if record is not None and isinstance(param, click.Option):
                 found[self._heading(param)].append(record)
-        for heading, records in found.items():
-            if records:
-                with formatter.section(heading):
-                    formatter.write_dl(records)
+        return {heading: records for heading, records in found.items() if records}
 
     def _place(self, name: str | None) -> int:
         return self.first.index(name) if name in self.first else len(self.first)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     >>> target.read_text()
     'whole'
     """
-    partial = path.with_name(f"{path.name}{_PARTIAL}{uuid.uuid4().hex[:12]}")
+    partial = path.with_name(f"{path.name}{_PARTIAL}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
@@ -50,10 +52,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove partial files of processes that were killed: those of an hour ago, for a write takes seconds."""
+    """Remove partial files of processes that were killed: of this machine at once, of others after an hour."""
     for path in folder.glob(f"*{_PARTIAL}*") if folder.is_dir() else ():
         try:
-            if time.time() - path.stat().st_mtime > _HOUR:
+            if _is_orphan(path.name) or time.time() - path.stat().st_mtime > _HOUR:  # a write takes seconds
                 path.unlink()
         except OSError:  # another process was first
             continue
@@ -76,7 +78,8 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically."""
+    """Write ``value`` as indented JSON, atomically, and sweep its folder."""
+    sweep(path.parent)
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda partial: _write_text(partial, text))
 
@@ -100,6 +103,26 @@ def read_json(path: Path, *, repair: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise LpcamError(f"{path} is not a JSON object: {repair}")
     return value
+
+
+@cache
+def _machine() -> str:
+    """Return a name of this system and its process numbers; empty where they cannot be told from another's."""
+    try:
+        boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+        text = f"{boot.read_text(encoding='ascii')}{space.readlink()}"
+    except OSError:
+        return ""
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _is_orphan(name: str) -> bool:
+    """Return whether the process of this machine that was writing a partial file is gone."""
+    machine, _, rest = name.rpartition(_PARTIAL)[2].partition("-")
+    process = rest.partition("-")[0]
+    if not machine or machine != _machine() or not process.isdecimal():
+        return False
+    return not Path("/proc", process).exists()
 
 
 def _cannot_write(path: Path, error: OSError) -> LpcamError:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lpcam.errors import LpcamError
-from lpcam.files import write_atomically
+from lpcam.files import sweep, write_atomically
 
 Tensors = dict[str, Tensor]
 Content = TypeVar("Content")
@@ -35,7 +35,8 @@ class FileKind:
     command: str
 
     def save(self, path: Path | str, tensors: Tensors, description: str) -> None:
-        """Write tensors and the description, JSON, atomically."""
+        """Write tensors and the description, JSON, atomically, and sweep the folder."""
+        sweep(Path(path).parent)
         write_atomically(Path(path), lambda partial: save_file(tensors, partial, {self.key: description}))
 
     def load(self, path: Path | str, unpack: Callable[[Tensors, dict[str, Any]], Content]) -> Content:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -75,6 +76,27 @@ def test_what_a_killed_process_left_is_swept_and_what_is_being_written_is_not(tm
     sweep(tmp_path)
     sweep(tmp_path / "missing")
     assert {entry.name for entry in tmp_path.iterdir()} == {"new.npy.partial-2", "a.npy"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="process numbers are told from another machine's on Linux only")
+def test_what_dead_processes_left_is_swept_at_once(tmp_path):
+    path = tmp_path / "a.npy"
+    child = os.fork()
+    if child == 0:
+        write_atomically(path, lambda partial: (partial.write_text("half"), os._exit(0)))
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    elsewhere = left.with_name(left.name.replace("partial-", "partial-f"))
+    elsewhere.write_text("of another machine")
+
+    def look(partial):
+        assert partial.exists()
+        sweep(tmp_path)
+        assert {entry.name for entry in tmp_path.iterdir()} == {elsewhere.name, partial.name}
+        partial.write_text("whole")
+
+    write_atomically(path, lambda partial: (partial.write_text(""), look(partial)))
+    assert {entry.name for entry in tmp_path.iterdir()} == {elsewhere.name, "a.npy"}
 
 
 def test_the_partial_name_does_not_reach_the_bytes(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,12 @@ def test_every_room_has_its_place_and_its_test():
     tests = {path.name for path in (ROOT / "tests").iterdir()}
     without = {name for name in rooms if not {f"test_{name}.py", name} & tests}
     assert not without
+
+
+def test_the_drawing_shows_rooms_that_exist():
+    drawn = re.findall(r"<text x=[^>]*>(\w+)</text>", (ROOT / "docs/corridor.svg").read_text(encoding="utf-8"))
+    assert len(drawn) == len(set(drawn)) > 10
+    assert set(drawn) <= set(ORDER)
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) in PURE], ids=lambda path: path.name)

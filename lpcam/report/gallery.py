@@ -33,7 +33,7 @@ def choose(photos: Sequence[Photo], methods: Sequence[Scored], count: int) -> li
     """Choose photos for the gallery, in the order of the split.
 
     Of more than ``count`` a quarter are those of the largest gain of the best method over the first one, a quarter
-    those of the smallest, and the rest lie evenly between.
+    those of the smallest, and the rest lie evenly between; without masks all lie evenly in the list.
 
     Args:
         photos: Those with a seed.
@@ -42,12 +42,13 @@ def choose(photos: Sequence[Photo], methods: Sequence[Scored], count: int) -> li
     """
     if len(photos) <= count:
         return list(photos)
-    ranked = rank(photos, methods[0], best_of(methods))
-    quarter = count // 4
-    between = ranked[quarter : len(ranked) - quarter]
-    places = np.linspace(0, len(between) - 1, count - 2 * quarter).round().astype(int).tolist()
-    worst = ranked[len(ranked) - quarter :]
-    names = {photo.name for photo in (*ranked[:quarter], *(between[place] for place in places), *worst)}
+    scored = best_of(methods).curve is not None
+    ranked = rank(photos, methods[0], best_of(methods)) if scored else list(photos)
+    ends = count // 4 if scored else 0
+    between = ranked[ends : len(ranked) - ends]
+    places = np.linspace(0, len(between) - 1, count - 2 * ends).round().astype(int).tolist()
+    shown = (*ranked[:ends], *(between[place] for place in places), *ranked[len(ranked) - ends :])
+    names = {photo.name for photo in shown}
     return [photo for photo in photos if photo.name in names]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lpcam.corridor.basis import photos_of_basis, read_basis
 from lpcam.errors import LpcamError
-from lpcam.files import write_atomically
+from lpcam.files import sweep, write_atomically
 from lpcam.prototypes import Prototypes
 from lpcam.records import DataSplit, Progress, silent
 from lpcam.report import gallery, pictures
@@ -138,6 +138,7 @@ def write_report(
     page.gallery["photos"] = entries
     path = out or workspace.root / "report" / "index.html"
     html = render(page)
+    sweep(path.parent)
     write_atomically(path, lambda partial: _write(partial, html))
     size = path.stat().st_size
     return ReportResult(

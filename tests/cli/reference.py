@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from lpcam_cli.helping import Command
 from lpcam_cli.main import main
 
 PAGE = Path(__file__).parents[2] / "docs/cli.md"
@@ -34,11 +35,6 @@ def _below(
             yield from _below(f"{name} {child}", found, click.Context(found, context, child))
 
 
-def shared_options() -> list[click.Option]:
-    """Return the options of ``lpcam`` itself."""
-    return options(main)
-
-
 def options(command: click.Command) -> list[click.Option]:
     return [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
 
@@ -62,19 +58,20 @@ def _section(name: str, command: click.Command, context: click.Context) -> str:
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     parts = [f"## {name}\n", f"```text\n{usage}\n```\n"]
     parts += [_shown(kind, text) for kind, text in _parts(command)]
-    return "\n".join([*parts, _table(command, context)])
+    return "\n".join([*parts, *_tables(command, context)])
 
 
 def _shown(kind: str, text: str) -> str:
     return f"{_escaped(text)}\n" if kind == "prose" else f"```{kind}\n{text}\n```\n"
 
 
-def _table(command: click.Command, context: click.Context) -> str:
-    rows = ["| option | what it does |\n", "| --- | --- |\n"]
-    for option in options(command):
-        names, text = option.get_help_record(context) or ("", "")
-        rows.append(f"| `{names.replace('|', chr(92) + '|')}` | {_escaped(text)} |\n")
-    return "".join(rows)
+def _tables(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yield a table for every heading of --help."""
+    assert isinstance(command, Command), f"{command.name} does not list its options under headings"
+    for heading, records in command.grouped(context).items():
+        rows = ["| option | what it does |\n", "| --- | --- |\n"]
+        rows += [f"| `{names.replace('|', chr(92) + '|')}` | {_escaped(text)} |\n" for names, text in records]
+        yield f"{heading}:\n\n{''.join(rows)}"
 
 
 def _summary(command: click.Command) -> str:

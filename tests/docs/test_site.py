@@ -4,35 +4,14 @@ from __future__ import annotations
 
 import html
 import importlib.util
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
 import pytest
 
-pytest.importorskip("mkdocs", reason="needs the docs extra")
-pytest.importorskip("mkdocstrings", reason="needs the docs extra")
+from tests.docs.following import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it."""
-    folder = tmp_path_factory.mktemp("site")
-    built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        cwd=ROOT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    return folder
 
 
 def test_no_page_fetches_anything(site):
@@ -56,6 +35,7 @@ def test_tables_and_commands_look_like_tables_and_commands(page, site):
 
 
 def test_links_to_files_of_the_repository_become_links_of_the_site():
+    pytest.importorskip("mkdocs", reason="needs the docs extra")
     spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
@@ -70,3 +50,24 @@ def test_links_to_files_of_the_repository_become_links_of_the_site():
     }
     for (text, page), expected in cases.items():
         assert hooks.relinked(text, page) == expected
+
+
+def test_the_site_is_searched_from_disk(site):
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright to open the site in a browser")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium to open the site")
+    said: list[str] = []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.keyboard.press("s")
+        page.keyboard.type("pixel-adaptive")
+        found = page.wait_for_selector(".md-search-result__link[href*='propagation.html']")
+        assert "Walk and edges" in found.inner_text()
+        browser.close()
+    assert said == []

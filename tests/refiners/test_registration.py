@@ -15,6 +15,7 @@ from lpcam_cli.main import main
 
 from lpcam import corridor
 from lpcam.refiners import REFINERS
+from tests.docs.diffs import added
 from tests.refiners import table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -22,10 +23,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture
 def toy(monkeypatch) -> str:
-    """Register the toy of docs/contributing.md in this process: its block is the file, its line the line."""
-    text = (DOCS / "contributing.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(\"\"\"Toy:.*?)```", text, re.DOTALL)
-    ((name, place),) = re.findall(r'^ +"(toy)": "(lpcam\.refiners\.toy:Toy)",$', text, re.MULTILINE)
+    """Register the toy of docs/contributing.md in this process: the file that its diff adds, and the line."""
+    block = added("lpcam/refiners/toy.py")
+    ((name, place),) = re.findall(r'^ +"(toy)": "(.*)",$', added("lpcam/refiners/__init__.py"), re.MULTILINE)
     module = ModuleType("lpcam.refiners.toy")
     exec(compile(block, "toy.py", "exec"), module.__dict__)  # noqa: S102
     monkeypatch.setitem(sys.modules, "lpcam.refiners.toy", module)

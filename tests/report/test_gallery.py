@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lpcam.datasets import read_mask, read_photo
-from lpcam.records import DataSplit
+from lpcam.records import DataSplit, Photo
 from lpcam.report import gallery
 from lpcam.report.seeds import find_seeds, score
 from lpcam.report.thumbnails import shrunk
@@ -51,6 +51,12 @@ def test_of_many_the_ends_of_the_ranking_are_shown(tmp_path):
     assert {"p00", "p01", "p38", "p39"} <= set(shown)
     between = [int(name[1:]) for name in shown[2:-2]]
     assert max(np.diff([0, *between, 39])) < 16
+
+
+def test_without_masks_they_are_taken_evenly(tmp_path):
+    photos = tuple(Photo(f"p{place}", tmp_path, (0,)) for place in range(9))
+    method = score(DataSplit("folder", "train", CLASSES, photos), seeds_of(tmp_path, "m", {}))
+    assert [photo.name for photo in gallery.choose(photos, [method], 5)] == ["p0", "p2", "p4", "p6", "p8"]
 
 
 def test_an_entry_holds_photo_truth_maps_and_scores(split, methods):
