@@ -8,7 +8,8 @@ from lpcam_cli import tables
 
 
 def test_the_examples_of_the_docstrings():
-    assert doctest.testmod(tables) == doctest.TestResults(failed=0, attempted=10)
+    results = doctest.testmod(tables)
+    assert (results.failed, results.attempted > 0) == (0, True)
 
 
 def test_words_stand_left_and_numbers_right(capsys):
