@@ -473,6 +473,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "choices": choices,
     "switches": switches,
     "tutorial-steps": tutorial_steps,
+    "tutorial-extract": partial(
+        tutorial_output,
+        "lpcam extract-features --dataset demo --root first/data --arch demo "
+        "--weights first/classifier.pth -w first/run",
+    ),
+    "tutorial-generate": partial(tutorial_output, "lpcam generate -w first/run --method cam,lpcam"),
+    "tutorial-inspect": partial(tutorial_output, "lpcam inspect first/run/prototypes.safetensors"),
     "tutorial-cluster": partial(tutorial_output, "lpcam cluster -w first/run"),
     "tutorial-evaluate-cam": partial(tutorial_output, "lpcam evaluate -w first/run --method cam"),
     "tutorial-evaluate-lpcam": partial(tutorial_output, "lpcam evaluate -w first/run --method lpcam"),

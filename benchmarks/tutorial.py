@@ -94,21 +94,22 @@ def _follow(steps: Sequence[str], place: Path, settings: Settings) -> list[dict[
     shell = subprocess.Popen(
         ["bash", "-c", "\n".join([*lines, f"echo; echo '{_MARK}'"])], cwd=place, stdout=subprocess.PIPE, text=True
     )
-    followed = list(_timed(steps, shell))
+    followed = list(_timed(steps, shell, f"{place}/"))
     if shell.wait():
         raise LpcamError(f"this step of {PAGE} did not end well: {steps[len(followed)]}")
     return followed
 
 
-def _timed(steps: Sequence[str], shell: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+def _timed(steps: Sequence[str], shell: subprocess.Popen[str], here: str) -> Iterator[dict[str, Any]]:
+    """Yield every step with its seconds and output; paths in it begin where the shell stands."""
     index, begun, output = -1, time.perf_counter(), ""
     for line in shell.stdout or ():
         if line.rstrip() != _MARK:
-            output += line
+            output += f"{line.rstrip()}\n"
             continue
         now = time.perf_counter()
         if index >= 0:
-            yield {"command": steps[index], "seconds": now - begun, "output": output.strip("\n")}
+            yield {"command": steps[index], "seconds": now - begun, "output": output.strip("\n").replace(here, "")}
         index, begun, output = index + 1, now, ""
 
 

@@ -123,7 +123,7 @@ def write_script(folder: Path, title: str, step: NextStep, origin: Origin) -> Pa
 def script(title: str, step: NextStep, origin: Origin) -> str:
     """Return a shell script that runs a repository's own next command on the seeds beside it."""
     shown = "".join(f"# {line}".rstrip() + "\n" for line in _explanation(title, step, origin))
-    lines = ["set -eu", 'if [ $# -eq 0 ]; then sed -n "s/^# \\{0,1\\}//p" "$0"; exit 0; fi']
+    lines = ["set -eu", 'if [ $# -eq 0 ]; then sed -n "2,\\$s/^# \\{0,1\\}//p" "$0"; exit 0; fi']
     lines += ['SEEDS=$(CDPATH="" cd -- "$(dirname -- "$0")" && pwd)']
     lines += _linking(step.place) if step.place else []
     lines += [" ".join(['exec "$@"', *(_quoted(argument) for argument in step.arguments)])]

@@ -66,13 +66,8 @@ class Follower:
         names: dict[str, Any],
         stand_ins: Mapping[str, str] = STAND_INS,
     ) -> None:
-        self.page, self.folder, self.monkeypatch, self.names, self.stand_ins = (
-            page,
-            folder,
-            monkeypatch,
-            names,
-            stand_ins,
-        )
+        self.page, self.folder, self.names, self.stand_ins = page, folder, names, stand_ins
+        self.monkeypatch = monkeypatch
         self.ran = 0
         monkeypatch.chdir(folder)
 

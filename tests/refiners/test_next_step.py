@@ -87,6 +87,7 @@ def test_the_script_alone_shows_the_thresholds(tmp_path, name):
     refiner = get_refiner(name)
     write_next_step(refiner, tmp_path, Origin())
     shown = run(tmp_path).stdout
+    assert shown.startswith("The next step of ")
     for setting in refiner.next_step(Origin()).settings:
         assert f"  {setting}" in shown.splitlines()
     assert refiner.title in shown
