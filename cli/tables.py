@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -82,7 +83,14 @@ def percent(share: float | None) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() or cell[:1] in ("-", "–")
+    """Return whether a cell is a number, a range, a size, or none of these.
+
+    >>> _is_number("1,464"), _is_number("0.5 to 0.9"), _is_number("3 (fallback)"), _is_number("3 keys missing")
+    (True, True, True, False)
+    """
+    return (
+        re.fullmatch(r"–|-?\d[\d.,e+-]*( to -?[\d.,e+-]+|( × \d+)+| \(fallback\)| [kMGT]?B| bytes)?", cell) is not None
+    )
 
 
 def _flag(name: str, value: bool) -> str:

@@ -39,7 +39,7 @@ def _choose_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> 
         logger.removeHandler(shown)
         logger.setLevel(before)
 
-    ctx.find_root().call_on_close(end)
+    ctx.call_on_close(end)
     logger.getChild("versions").info("%s", _versions())
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import models
 
 from lpcam import corridor
 from lpcam.errors import LpcamError
@@ -120,7 +121,10 @@ def test_features_complete_and_not(workspace):
     assert found.facts["bytes"] == shard.stat().st_size
     assert {row["class"]: row["photos"] for row in found.rows} == {"sheep": 4, "train": 4}
     of_shard = inspect(shard)
-    assert found.facts["local_features"] == sum(row["grid"][0] * row["grid"][1] for row in of_shard.rows)
+    positions = [(row["classes"], row["grid"][0] * row["grid"][1]) for row in of_shard.rows]
+    assert found.facts["local_features"] == sum(count for _, count in positions)
+    for label, row in enumerate(found.rows):
+        assert row["local_features"] == sum(count for labels, count in positions if label in labels)
     (workspace.features / "manifest.json").unlink()
     found = inspect(workspace.features)
     assert (found.facts["complete"], found.facts["photos"], found.facts["channels"]) == (False, 6, 512)
@@ -143,6 +147,18 @@ def test_a_checkpoint_says_its_architecture_or_what_differs(checkpoint, tmp_path
     (row,) = [row for row in found.rows if row["architecture"] == "demo"]
     assert row["differs_by"] == "1 key missing (features.0.0.weight)"
     assert [row["architecture"] for row in inspect(tmp_path / "other.pth", arch="demo").rows] == ["demo"]
+
+
+def test_networks_in_wide_use_are_known_and_of_others_the_nearest_are_shown(monkeypatch, tmp_path):
+    monkeypatch.setattr("lpcam.inspection.checkpoint.candidates", lambda: ("demo", "torchvision/resnet18"))
+    torch.save(models.mobilenet_v2(num_classes=3).state_dict(), tmp_path / "net.pth")
+    found = inspect(tmp_path / "net.pth")
+    assert (found.facts["arch"], found.facts["classes"]) == ("torchvision/mobilenet_v2", 3)
+    torch.save({**models.resnet18().state_dict(), "conv1.weight": torch.zeros(64, 1, 7, 7)}, tmp_path / "grey.pth")
+    rows = inspect(tmp_path / "grey.pth").rows
+    assert len(rows) == 3
+    assert rows[0]["architecture"] == "torchvision/resnet18"
+    assert rows[0]["differs_by"].startswith("1 key of another shape (conv1.weight: [64, 1, 7, 7] in the file")
 
 
 def test_a_checkpoint_without_a_head_says_so(checkpoint, tmp_path):

@@ -14,11 +14,22 @@ from lpcam.backbones.recognition import candidates
 from lpcam.errors import LpcamError
 from lpcam.inspection.findings import Facts, Findings
 
-_UNKNOWN = "none of those tried"
+_FURTHER = (
+    "torchvision/mobilenet_v2",
+    "torchvision/mobilenet_v3_large",
+    "torchvision/efficientnet_b0",
+    "torchvision/densenet121",
+    "torchvision/vgg16",
+    "torchvision/convnext_tiny",
+    "torchvision/swin_t",
+    "torchvision/vit_b_16",
+)
+"""Networks in wide use that are tried after those that `lpcam.backbones.recognition` knows."""
+_NEAREST = 3
 
 
 def of_checkpoint(path: Path, arch: str | None = None) -> Findings:
-    """Return what a checkpoint holds; where its architecture is not known, a row for each that was tried.
+    """Return what a checkpoint holds; where its architecture is not known, a row for each of the nearest.
 
     Args:
         path: A file of tensors, see `lpcam.backbones.checkpoints.read_checkpoint`.
@@ -32,8 +43,10 @@ def of_checkpoint(path: Path, arch: str | None = None) -> Findings:
     tried = {arch: misfits(arch, tensors, str(path))} if arch else _tried(tensors, path)
     found = next((name for name, differs in tried.items() if not differs), None)
     if found is None:
-        rows = tuple({"architecture": name, "differs_by": "; ".join(differs)} for name, differs in tried.items())
-        doubt = f"the names and shapes are those of {_UNKNOWN if arch is None else 'another architecture'}"
+        nearest = sorted(tried, key=lambda name: _distance(tried[name]))[:_NEAREST]
+        rows = tuple({"architecture": name, "differs_by": "; ".join(tried[name])} for name in nearest)
+        others = f"none of the {len(tried)} architectures tried" if arch is None else "another architecture"
+        doubt = f"the names and shapes are those of {others}"
         step = f"lpcam inspect {path} --arch timm/NAME   (or torchvision/NAME: holds it against that one)"
         return Findings("checkpoint", path, {**facts, "arch": None}, rows, (doubt,), (step,))
     return _of_known(path, found, facts)
@@ -83,11 +96,19 @@ def _facts_of(tensors: dict[str, Tensor], path: Path) -> Facts:
 
 
 def _tried(tensors: dict[str, Tensor], path: Path) -> dict[str, list[str]]:
-    """Return how the tensors differ from every architecture that can be recognised."""
-    found = {}
-    for arch in candidates():
+    """Return how the tensors differ from the architectures that are tried, up to the one they are of."""
+    found: dict[str, list[str]] = {}
+    for arch in (*candidates(), *_FURTHER):
         try:
             found[arch] = misfits(arch, tensors, str(path))
         except LpcamError as error:  # two tensors of one name: of another architecture they may be of two
             found[arch] = [str(error)]
+        if not found[arch]:
+            break
     return found
+
+
+def _distance(differs: list[str]) -> int:
+    """Return how many keys differ; a refusal, which counts none, is the farthest."""
+    counts = [line.partition(" ")[0] for line in differs]
+    return sum(int(count) if count.isdigit() else 1_000_000 for count in counts)
