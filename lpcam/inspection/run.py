@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,10 +149,7 @@ def _origin(workspace: Workspace) -> tuple[Facts, list[str]]:
 
 
 def _failures(workspace: Workspace) -> list[str]:
-    if not workspace.failures.is_file():
-        return []
-    lines = workspace.failures.read_text(encoding="utf-8").splitlines()
-    stages = Counter(json.loads(line)["stage"] for line in lines if line.strip())
+    stages = Counter(str(failure["stage"]) for failure in workspace.failed())
     return [f"{count} photos failed in {stage}, see {workspace.failures}" for stage, count in stages.items()]
 
 
