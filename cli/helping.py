@@ -38,6 +38,10 @@ class Command(click.Command):
         super().__init__(*arguments, **attributes)
         self.first = tuple(first)
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """Return the same names whoever asks: click remembers the first answer."""
+        return ["-h", "--help"]
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings."""
         for heading, records in self.grouped(ctx).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ def shown_progress(*, quiet: bool) -> Iterator[Progress]:
     """Yield the progress callback that suits where the output goes; it writes to stderr only."""
     if quiet or is_quiet():
         yield silent
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":  # which cannot redraw a bar
         yield from _bars()
     else:
         yield _Lines()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lpcam.corridor.basis import Basis, read_basis
 from lpcam.errors import LpcamError
@@ -16,28 +18,52 @@ from lpcam.refiners import DEFAULT_REFINER
 from lpcam.store import MANIFEST, shard_files
 from lpcam.workspace import Workspace, seeds_made_by
 
+Found = TypeVar("Found")
 Said = tuple[bool, str, tuple[str, ...]]
 """Whether it is complete, what it holds in words, and what is doubtful of it."""
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What everything in a workspace is held against.
+
+    Attributes:
+        basis: Classifier and photos; None where the workspace does not say them.
+        photos: Photos of the features; None where that cannot be said.
+        prototypes: Fingerprint of the prototypes that are there.
+    """
+
+    basis: Basis | None
+    photos: int | None
+    prototypes: str | None
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> _Known:
+        """Ask a workspace, whatever is damaged in it."""
+        features = _if_whole(lambda: of_features(workspace.features).facts.get("photos"))
+        prototypes = _if_whole(lambda: of_prototypes(workspace.prototypes).facts["fingerprint"])
+        return cls(_if_whole(lambda: read_basis(workspace)), features or None, prototypes)
+
+
 def of_workspace(workspace: Workspace) -> Findings:
     """Return what is done in a workspace: a row for everything that is there, and the next command."""
+    known = _Known.of(workspace)
     rows: list[Facts] = []
     doubts: list[str] = []
     for stage, path, say in _things(workspace):
         try:
-            complete, what, doubtful = say(path)
+            complete, what, doubtful = say(path, known)
             state = "complete" if complete else "incomplete"
         except LpcamError as error:
             state, what, doubtful = "damaged", "", (str(error),)
         rows.append({"stage": stage, "state": state, "what": what, "where": str(path.relative_to(workspace.root))})
         doubts += doubtful
-    facts, moved = _origin(workspace)
+    facts, moved = _origin(known.basis)
     doubts += [*moved, *_failures(workspace)]
     return Findings("workspace", workspace.root, facts, tuple(rows), tuple(doubts), (_next(workspace, rows),))
 
 
-def _things(workspace: Workspace) -> Iterator[tuple[str, Path, Callable[[Path], Said]]]:
+def _things(workspace: Workspace) -> Iterator[tuple[str, Path, Callable[[Path, _Known], Said]]]:
     """Yield what is there: the stage it comes from, its place, and who tells of it."""
     if shard_files(workspace.features) or (workspace.features / MANIFEST).is_file():
         yield "features", workspace.features, _features
@@ -47,13 +73,11 @@ def _things(workspace: Workspace) -> Iterator[tuple[str, Path, Callable[[Path], 
         ("discriminants of fisher", workspace.discriminants, _discriminants),
     )
     yield from ((stage, path, say) for stage, path, say in centres if path.is_file())
-    for folder in sorted(path for path in workspace.root.glob("seeds/*/*") if path.is_dir()):
-        yield "seeds", folder, lambda path: _seeds(workspace, path)
-    for path in sorted(workspace.root.glob("evaluation/*.json")):
-        yield "evaluation", path, _scores
+    yield from (("seeds", path, _seeds) for path in sorted(workspace.root.glob("seeds/*/*")) if path.is_dir())
+    yield from (("evaluation", path, _scores) for path in sorted(workspace.root.glob("evaluation/*.json")))
 
 
-def _features(folder: Path) -> Said:
+def _features(folder: Path, known: _Known) -> Said:
     found = of_features(folder)
     facts = found.facts
     if not facts.get("kept", True):
@@ -62,48 +86,43 @@ def _features(folder: Path) -> Said:
     return facts["complete"], what, found.doubts
 
 
-def _prototypes(path: Path) -> Said:
+def _prototypes(path: Path, known: _Known) -> Said:
     found = of_prototypes(path)
     facts = found.facts
     what = f"{facts['class_prototypes']} class prototypes and {facts['context_prototypes']} context prototypes"
-    return True, f"{what} of {facts['classes']} classes", (*found.doubts, *_of_other_features(path, facts))
+    return True, f"{what} of {facts['classes']} classes", (*found.doubts, *_of_other_features(path, facts, known))
 
 
-def _support(path: Path) -> Said:
+def _support(path: Path, known: _Known) -> Said:
     facts = of_support(path).facts
     what = f"{facts['context_prototypes']} context prototypes of {facts['classes']} classes"
-    return True, what, _of_other_features(path, facts)
+    return True, what, _of_other_features(path, facts, known)
 
 
-def _discriminants(path: Path) -> Said:
+def _discriminants(path: Path, known: _Known) -> Said:
     found = of_discriminants(path)
-    return True, f"{found.facts['classes']} classes", (*found.doubts, *_of_other_features(path, found.facts))
+    doubts = (*found.doubts, *_of_other_features(path, found.facts, known))
+    return True, f"{found.facts['classes']} classes", doubts
 
 
-def _of_other_features(path: Path, facts: Facts) -> tuple[str, ...]:
-    basis = _basis(Workspace(path.parent))
-    if basis is None or facts["features"] == basis.features:
+def _of_other_features(path: Path, facts: Facts, known: _Known) -> tuple[str, ...]:
+    if known.basis is None or facts["features"] == known.basis.features:
         return ()
     return (f"{path.name} was made from other features than those that are there: lpcam cluster --overwrite",)
 
 
-def _seeds(workspace: Workspace, folder: Path) -> Said:
+def _seeds(folder: Path, known: _Known) -> Said:
     files = sum(1 for suffix in ("npy", "png") for _ in folder.glob(f"[!.]*.{suffix}"))
-    made_by, expected = seeds_made_by(folder), _photos(workspace)
-    what = f"{files:,} files" if expected is None else f"{files:,} files for {expected:,} photos of the features"
-    return expected is None or files >= expected, what, _of_other_prototypes(workspace, folder, made_by)
+    made_with = seeds_made_by(folder).get("prototypes")
+    others = None not in (made_with, known.prototypes) and made_with != known.prototypes
+    place = "/".join(folder.parts[-3:])
+    doubts = (f"{place} was made with other prototypes: lpcam generate --overwrite",) if others else ()
+    if known.photos is None:
+        return True, f"{files:,} files", doubts
+    return files >= known.photos, f"{files:,} files for {known.photos:,} photos of the features", doubts
 
 
-def _of_other_prototypes(workspace: Workspace, folder: Path, made_by: Facts) -> tuple[str, ...]:
-    made_with = made_by.get("prototypes")
-    if made_with is None or not workspace.prototypes.is_file():
-        return ()
-    there = of_prototypes(workspace.prototypes).facts["fingerprint"]
-    place = folder.relative_to(workspace.root)
-    return () if there == made_with else (f"{place} was made with other prototypes: lpcam generate --overwrite",)
-
-
-def _scores(path: Path) -> Said:
+def _scores(path: Path, known: _Known) -> Said:
     scores = read_json(path, repair="run 'lpcam evaluate' again")
     try:
         what = f"mIoU {100 * scores['miou']:.1f} % at threshold {scores['threshold']:.2f}, split {scores['split']}"
@@ -112,25 +131,16 @@ def _scores(path: Path) -> Said:
     return True, what, tuple(scores.get("notices", ()))
 
 
-def _photos(workspace: Workspace) -> int | None:
-    """Return how many photos the features are of, where that can be said."""
+def _if_whole(read: Callable[[], Found]) -> Found | None:
+    """Return what is read, or None where it is missing or damaged: its own row says so."""
     try:
-        photos = of_features(workspace.features).facts.get("photos")
-    except LpcamError:
-        return None
-    return photos if isinstance(photos, int) and photos else None
-
-
-def _basis(workspace: Workspace) -> Basis | None:
-    try:
-        return read_basis(workspace)
+        return read()
     except LpcamError:
         return None
 
 
-def _origin(workspace: Workspace) -> tuple[Facts, list[str]]:
-    """Return classifier and photos that the workspace remembers, and which of their files are gone."""
-    basis = _basis(workspace)
+def _origin(basis: Basis | None) -> tuple[Facts, list[str]]:
+    """Return classifier and photos that a workspace remembers, and which of their files are gone."""
     if basis is None:
         return {}, []
     classifier, data = basis.classifier, basis.data

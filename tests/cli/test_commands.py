@@ -383,6 +383,24 @@ def test_a_seed_that_cannot_be_converted_is_exit_code_3(extracted, tmp_path):
     assert (found["images"], found["failures"][0]["name"]) == (5, "2007_000003")
 
 
+def test_evaluate_says_what_the_seeds_were_made_with(extracted):
+    for words in (
+        ["--method", "cam,iscam", "--propagate", "--pamr"],
+        ["--method", "lpcam", "--out", extracted / "own"],
+    ):
+        lpcam("cluster", "--k", 3, "-w", extracted)
+        assert lpcam("generate", *words, "-w", extracted).exit_code == 0
+    said = lpcam("evaluate", "--method", "iscam", "-w", extracted).stdout
+    for what in ("seeds of iscam: scales 1,0.5; precision float32", "iscam from cam", "neighbours 0.04", "edges pamr"):
+        assert what in said
+    assert f"next: lpcam report -w {extracted}" in said
+    as_other = lpcam("evaluate", "--method", "cam", "--seeds", extracted / "own", "-w", extracted)
+    assert "doubtful: the seeds were made by lpcam, and are scored as cam" in as_other.stderr
+    assert "walk no; edges no" in as_other.stdout
+    record = json.loads((extracted / "evaluation/cam.json").read_text())["made_by"]
+    assert (record["method"], record["scales"], "classes" in record) == ("lpcam", [1.0, 0.5], False)
+
+
 def test_evaluate_over_some_classes_only(extracted):
     assert lpcam("generate", "--method", "cam", "-w", extracted).exit_code == 0
     result = lpcam("evaluate", "--method", "cam", "--mean-over", "background,sheep", "-w", extracted, "--json")

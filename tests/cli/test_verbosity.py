@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 
 import pytest
 from click.testing import CliRunner, Result
 from lpcam_cli.colours import wants_colour
 from lpcam_cli.main import main
+from lpcam_cli.progress import shown_progress
 
 
 def lpcam(*arguments: object, **environment: str) -> Result:
@@ -103,6 +105,14 @@ def test_colour_is_in_what_is_printed_only_where_it_is_wanted(stages):
     coloured = lpcam(*stages[1], FORCE_COLOR="1").stdout
     assert "\033[32m\033[1mdone:\033[0m prototypes of 2 classes" in coloured
     assert "\033" not in lpcam(*stages[1], FORCE_COLOR="1", NO_COLOR="1").stdout
+
+
+def test_a_dumb_terminal_gets_lines_in_place_of_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    with shown_progress(quiet=False) as progress:
+        progress("cluster", 1, 2)
+    assert capsys.readouterr().err == "cluster: 1 of 2\n"
 
 
 def test_tables_are_as_wide_as_columns_says_and_whole_in_a_pipe(stages):

@@ -44,7 +44,7 @@ UNRUN = {
 SHOWN = ("text", "json", "csv", "diff")
 """Languages that nobody runs; with a title they are the content of a file."""
 _ORDINARY = {"ls", "cat", "head", "mkdir", "cp", "sh"}
-_PROGRAM = re.compile(r"^(\$ )?(lpcam|python|pip|make|sh|sbatch|srun|torchrun|ray|git|cd) ", re.MULTILINE)
+_PROGRAM = re.compile(r"^(\$ )?(lpcam|python|pip|make|sh|sbatch|srun|torchrun|ray|git|cd) (?=\S)", re.MULTILINE)
 
 
 _OUTPUT = re.compile(r"<!-- ([\w-]+):begin -->.*?<!-- \1:end -->", re.DOTALL)
