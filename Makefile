@@ -27,8 +27,9 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	$(BIN)/lpcam demo
 
+# One thread a process: two processes of two threads each wait for one another.
 test: setup browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The page's tests drive Debian's Chromium; without it they are skipped. Only CI, where nobody can be asked, installs it.
 browser:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from typing import Any
 
 import click
 
 from .colours import wants_colour
 from .exits import ErrorLine
-from .verbosity import verbosity_options
+from .verbosity import quiet_afterwards, verbosity_options
 
 _COMMANDS = {  # name: what --help says of it; the module is imported when the command is used
     "extract-features": "Write the features of a data set under a pretrained classifier.",
@@ -56,6 +57,10 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        with quiet_afterwards():
+            return super().main(*arguments, **settings)
 
     def invoke(self, ctx: click.Context) -> object:
         with ErrorLine():

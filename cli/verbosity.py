@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -26,21 +27,26 @@ def _choose_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> No
 
 
 def _choose_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Show, from here on and until the command ends, what the library decides."""
+    """Show, from here on, what the library decides; `quiet_afterwards` ends it."""
     if not value or ctx.meta.get(_VERBOSE):
         return
     _choose(ctx, _VERBOSE)
-    logger, shown = logging.getLogger("lpcam"), _OnStderr()
-    before = logger.level
-    logger.addHandler(shown)
+    logger = logging.getLogger("lpcam")
+    logger.addHandler(_OnStderr())
     logger.setLevel(logging.DEBUG)
-
-    def end() -> None:
-        logger.removeHandler(shown)
-        logger.setLevel(before)
-
-    ctx.call_on_close(end)
     logger.getChild("versions").info("%s", _versions())
+
+
+@contextmanager
+def quiet_afterwards() -> Iterator[None]:
+    """Let the library's loggers be in the end as they were, even where the command line could not be read."""
+    logger = logging.getLogger("lpcam")
+    handlers, level = list(logger.handlers), logger.level
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
 
 
 _VERBOSE_OPTION = click.option(

@@ -14,6 +14,8 @@ from PIL import Image
 from lpcam.backbones.demo import build
 from lpcam.sources import ClassifierSource, DataSource
 
+os.environ.pop("COLUMNS", None)  # of the terminal that the tests were started from
+
 REAL_DATA = Path(os.environ.get("LPCAM_REAL_DATA", Path(__file__).parents[2] / "shared"))
 
 
