@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,8 @@ def write_report(
         prototypes=tuple(sights),
     )
     entries = gallery.draw(opened, shown, methods, allowance - len(render(page)), progress)
-    page.gallery["photos"] = entries
+    html = render(replace(page, gallery={**page.gallery, "photos": entries}))
     path = out or workspace.root / "report" / "index.html"
-    html = render(page)
     sweep(path.parent)
     write_atomically(path, lambda partial: _write(partial, html))
     size = path.stat().st_size
