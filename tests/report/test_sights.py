@@ -60,7 +60,8 @@ def store(tmp_path: Path) -> FeatureStore:
     description = Description(CLASSES, "folder", "train", "p", "w", "tiny", "0", EIGHT, 3, (1.0,), "float32")
     cam = torch.zeros(1, SIDE, SIDE)
     cam[:, :2, :2] = 1
-    photos = [PhotoFeatures(f"p{head}", (0,), (32, 32), (1 + head) * scene(head), cam) for head in range(3)]
+    heads = enumerate((0, 1, 3))  # not the same with rows and columns exchanged
+    photos = [PhotoFeatures(f"p{index}", (0,), (32, 32), (1 + index) * scene(head), cam) for index, head in heads]
     other = PhotoFeatures("t", (1,), (32, 32), scene(0), cam)
     names = ["p0", "p1", "p2", "t"]
     write_shard(tmp_path / "f", 0, [*photos, other], [], description, names)
@@ -91,7 +92,7 @@ def test_the_nearest_positions_are_found_one_a_photo(store, photos, prototypes):
     assert sorted((patch.photo, patch.row, patch.column) for patch in head.patches) == [
         ("p0", 0, 0),
         ("p1", 0, 1),
-        ("p2", 1, 0),
+        ("p2", 1, 1),
     ]
     assert all(patch.cosine == pytest.approx(1) for patch in (*body.patches, *head.patches, *grass.patches))
 
@@ -101,7 +102,7 @@ def test_where_a_prototype_lies_on_the_objects_by_hand(store, photos, prototypes
     assert (body.share, head.share, grass.share) == (1.0, 1.0, 0.0)
     half = PLACES // 4  # the middle of the first of two cells
     where = np.zeros((PLACES, PLACES), int)
-    where[half, half] = where[half, 3 * half] = where[3 * half, half] = 1
+    where[half, half] = where[half, 3 * half] = where[3 * half, 3 * half] = 1
     assert head.places.tolist() == where.tolist()
     assert body.places.sum() == 9
     assert grass.places.sum() == 0
