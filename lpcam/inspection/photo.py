@@ -22,9 +22,10 @@ from lpcam.inspection.findings import Facts, Findings
 from lpcam.records import ActivationMaps, Failure, Photo
 from lpcam.refiners import DEFAULT_REFINER, get_reader
 from lpcam.report import pictures
+from lpcam.report.seeds import UNSCORED
 from lpcam.workspace import Workspace
 
-DEFAULT_THRESHOLD = 0.3
+DEFAULT_THRESHOLD = UNSCORED
 """Of the seeds that are drawn, where nothing was evaluated."""
 Pixels = NDArray[np.uint8]
 

@@ -12,11 +12,11 @@ from lpcam.corridor.basis import photos_of_basis, read_basis
 from lpcam.errors import LpcamError
 from lpcam.files import sweep, write_atomically
 from lpcam.prototypes import Prototypes
-from lpcam.records import DataSplit, Progress, silent
+from lpcam.records import DataSplit, Photo, Progress, silent
 from lpcam.report import gallery, pictures
 from lpcam.report.page import Cell, Page, Row, Table, draw_curves, render
 from lpcam.report.patches import STRIPS, Cutter
-from lpcam.report.seeds import Scored, find_seeds, score
+from lpcam.report.seeds import Scored, Seeds, find_seeds, score
 from lpcam.report.sights import PLACES, kept, look
 from lpcam.report.thumbnails import encoded
 from lpcam.sources import DataSource
@@ -109,16 +109,12 @@ def write_report(
     started = time.monotonic()
     found = find_seeds(workspace, seeds or {}, refiner)
     opened = (data or photos_of_basis(workspace)).with_split(split).open()
+    with_seeds = _with_seeds(opened, found)
     methods = [score(opened, each, progress) for each in found]
     allowance = int(megabytes * _MILLION * 0.97)
     seen = _Prototypes(workspace, opened)
     sights = seen.draw(int(allowance * _PROTOTYPES_SHARE), progress)
     doubts = (*_doubts(workspace, opened, methods), *seen.doubts)
-    with_seeds = [photo for photo in opened.photos if any(method.seeds.has(photo) for method in methods)]
-    if not with_seeds:
-        raise LpcamError(
-            f"no photo of the split '{opened.split}' has a seed: generate them for it, or name its --split"
-        )
     shown = gallery.choose(with_seeds, methods, photos)
     page = Page(
         title=title or f"Seeds of {opened.dataset} {opened.split}",
@@ -149,6 +145,14 @@ def write_report(
         time.monotonic() - started,
         (*doubts, *_too_large(size, megabytes)),
     )
+
+
+def _with_seeds(split: DataSplit, found: Sequence[Seeds]) -> list[Photo]:
+    """Return the photos that have a seed of any method."""
+    photos = [photo for photo in split.photos if any(seeds.has(photo) for seeds in found)]
+    if not photos:
+        raise LpcamError(f"no photo of the split '{split.split}' has a seed: generate them for it, or name its --split")
+    return photos
 
 
 class _Prototypes:
