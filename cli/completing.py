@@ -6,26 +6,15 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from lpcam.backbones.families import COMMON
+
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 METHODS = ("lpcam", "cam", "class-prototypes", "iscam", "pacam", "fisher")
 DATASETS = ("voc", "coco", "folder", "demo")
 OWN_ARCHITECTURES = ("resnet50", "resnet38d", "mctformer", "demo")
-COMMON_ARCHITECTURES = (
-    "torchvision/resnet18",
-    "torchvision/resnet50",
-    "torchvision/resnet101",
-    "torchvision/mobilenet_v2",
-    "torchvision/mobilenet_v3_large",
-    "torchvision/efficientnet_b0",
-    "torchvision/densenet121",
-    "torchvision/vgg16",
-    "torchvision/convnext_tiny",
-    "torchvision/swin_t",
-    "torchvision/vit_b_16",
-)
 OTHERS = "timm/"
-ARCHITECTURES = (*OWN_ARCHITECTURES, *COMMON_ARCHITECTURES, OTHERS)
+ARCHITECTURES = (*OWN_ARCHITECTURES, *COMMON, OTHERS)
 DTYPES = ("float16", "bfloat16", "float32")
 PRECISIONS = ("float32", "auto", "bfloat16", "float16")
 RUNTIMES = ("torch", "compile", "openvino")

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+COMMON = (
+    "torchvision/resnet18",
+    "torchvision/resnet50",
+    "torchvision/resnet101",
+    "torchvision/mobilenet_v2",
+    "torchvision/mobilenet_v3_large",
+    "torchvision/efficientnet_b0",
+    "torchvision/densenet121",
+    "torchvision/vgg16",
+    "torchvision/convnext_tiny",
+    "torchvision/swin_t",
+    "torchvision/vit_b_16",
+)
+"""Networks of torchvision in wide use: what a shell offers, and what a checkpoint of unknown origin is held against."""
+
 
 @dataclass(frozen=True)
 class Family:

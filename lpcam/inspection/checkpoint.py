@@ -9,22 +9,12 @@ import torch
 from torch import Tensor
 
 from lpcam.backbones.checkpoints import read_checkpoint, read_head
+from lpcam.backbones.families import COMMON
 from lpcam.backbones.loading import load_classifier, misfits
 from lpcam.backbones.recognition import candidates
 from lpcam.errors import LpcamError
 from lpcam.inspection.findings import Facts, Findings
 
-_FURTHER = (
-    "torchvision/mobilenet_v2",
-    "torchvision/mobilenet_v3_large",
-    "torchvision/efficientnet_b0",
-    "torchvision/densenet121",
-    "torchvision/vgg16",
-    "torchvision/convnext_tiny",
-    "torchvision/swin_t",
-    "torchvision/vit_b_16",
-)
-"""Networks in wide use that are tried after those that `lpcam.backbones.recognition` knows."""
 _NEAREST = 3
 
 
@@ -98,7 +88,7 @@ def _facts_of(tensors: dict[str, Tensor], path: Path) -> Facts:
 def _tried(tensors: dict[str, Tensor], path: Path) -> dict[str, list[str]]:
     """Return how the tensors differ from the architectures that are tried, up to the one they are of."""
     found: dict[str, list[str]] = {}
-    for arch in (*candidates(), *_FURTHER):
+    for arch in dict.fromkeys((*candidates(), *COMMON)):
         try:
             found[arch] = misfits(arch, tensors, str(path))
         except LpcamError as error:  # two tensors of one name: of another architecture they may be of two

@@ -105,7 +105,7 @@ def test_what_is_offered_is_what_the_library_knows():
         assert offered == known
     known = known_architectures()
     assert set(completing.OWN_ARCHITECTURES) == {name for name in known if "/" not in name}
-    assert set(completing.COMMON_ARCHITECTURES) <= set(known)
+    assert set(completing.COMMON) <= set(known)
 
 
 def test_of_several_values_only_others_are_offered():
