@@ -22,6 +22,7 @@ from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageR
 from lpcam.store import (
     DTYPES,
     Description,
+    FeatureStore,
     PhotoFeatures,
     is_complete,
     shard_is_complete,
@@ -113,9 +114,12 @@ def extract(
         raise LpcamError(f"shard size is {shard_size}: choose 1 or more")
     started = time.perf_counter()
     description = describe(split, forward, dtype)
+    damage = ""
     if is_complete(folder, description):
-        _LOG.info("%s is complete and kept", folder)
-        return StageReport(0, len(split.photos), (), time.perf_counter() - started, 0.0, split.notices)
+        damage = _damage(folder, progress)
+        if not damage:
+            _LOG.info("%s is complete and kept", folder)
+            return StageReport(0, len(split.photos), (), time.perf_counter() - started, 0.0, split.notices)
     sweep(folder)
     shards = shards_of(split.photos, shard_size)
     mine = placement.share().of(shards)
@@ -129,7 +133,7 @@ def extract(
         stage="extract-features",
         progress=progress,
     )
-    notices = split.notices
+    notices = (*split.notices, damage) if damage else split.notices
     missing = 0 if placement.share().is_all else _missing(folder, description, shards)
     if missing:
         notices = (
@@ -247,6 +251,18 @@ def extract_photos(
                 extracted |= {entry.name: stored(entry, dtype) for entry in photo_features(forward, loaded)}
             tick(len(extracted) + len(failures))
     return [extracted[photo.name] for photo in photos if photo.name in extracted], failures
+
+
+def _damage(folder: Path, progress: Progress) -> str:
+    """Return what is wrong with a store that looks complete, or nothing: every checksum is checked."""
+    try:
+        store = FeatureStore(folder)
+        for index, _ in enumerate(store.require_shards()):
+            progress("check features", index + 1, len(store.manifest.shards))
+        store.class_weights()
+    except LpcamError as error:
+        return f"was damaged, and is made again: {str(error).partition(':')[0]}"
+    return ""
 
 
 def _missing(folder: Path, description: Description, shards: Sequence[Shard]) -> int:

@@ -17,6 +17,7 @@ from lpcam.errors import LpcamError
 
 _PARTIAL = ".partial-"  # nothing with a dot after it: torch.save writes what is before the last dot into the file
 _HOUR = 3600.0
+_SEAL = "sha256"
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -77,9 +78,16 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically, and sweep its folder."""
+def write_json(path: Path, value: dict[str, Any], *, sealed: bool = False) -> None:
+    """Write an object as indented JSON, atomically, and sweep its folder.
+
+    Args:
+        path: The file.
+        value: JSON values only.
+        sealed: Add the object's checksum under ``sha256``; `read_json` refuses the file once anything in it changed.
+    """
     sweep(path.parent)
+    value = {**value, _SEAL: _seal(value)} if sealed else value
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda partial: _write_text(partial, text))
 
@@ -92,17 +100,25 @@ def read_json(path: Path, *, repair: str) -> dict[str, Any]:
         repair: What the user should do when the file is missing or damaged.
 
     Raises:
-        LpcamError: the file is missing, unreadable or not a JSON object.
+        LpcamError: the file is missing, unreadable, not a JSON object, or not what was sealed.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LpcamError(f"{path} does not exist: {repair}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LpcamError(f"cannot read {path} ({error}): {repair}") from error
     if not isinstance(value, dict):
         raise LpcamError(f"{path} is not a JSON object: {repair}")
+    if _SEAL in value and value.pop(_SEAL) != _seal(value):
+        raise LpcamError(f"{path} is damaged or was changed by hand, its checksum does not hold: {repair}")
     return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    """Return the SHA-256 over an object as it comes back from JSON, whatever the order of its keys."""
+    text = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache

@@ -150,7 +150,8 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffi
         )
     for path in _seeds(folder, suffixes, made_by, _made_before(folder)) if overwrite else ():
         path.unlink()
-    write_json(folder / SEED_RECORD, {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}})
+    record = {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}}
+    write_json(folder / SEED_RECORD, record, sealed=True)
 
 
 def _seed_record(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,15 @@ from lpcam.errors import LpcamError
 from lpcam.files import locked, read_json, sweep, write_atomically, write_json
 
 
+def test_what_is_sealed_is_refused_once_it_changed(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": {"1": 0.1, "ü": None}, "a": [2]}, sealed=True)
+    assert read_json(path, repair="") == {"a": [2], "b": {"1": 0.1, "ü": None}}
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+    with pytest.raises(LpcamError, match=r"a.json is damaged or was changed by hand.*: make it again$"):
+        read_json(path, repair="make it again")
+
+
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")

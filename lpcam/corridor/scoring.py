@@ -113,7 +113,7 @@ def evaluate(
     made_by = {name: value for name, value in seeds_made_by(folder).items() if name != "classes"}
     notices = (*_missing_notices(opened, scored), *_stranger_notices(method, made_by))
     report = EvaluationReport(method, opened.split, names, curve, tuple(mean_over), notices, made_by)
-    write_json(workspace.evaluation(method), report.as_json())
+    write_json(workspace.evaluation(method), report.as_json(), sealed=True)
     return report
 
 
