@@ -16,7 +16,7 @@ from lpcam.corridor.methods import DEFAULT_METHOD, Means, MethodSettings, make_m
 from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.extract import shards_of
-from lpcam.forward import Forward
+from lpcam.forward import Forward, halving_notices
 from lpcam.generate import SHARD_SIZE, Sink, empty_notices
 from lpcam.generate import generate as generate_maps
 from lpcam.methods.attention import GUIDES
@@ -106,7 +106,7 @@ def generate(
     report = _written(job, mine, placement, opened.run, here, progress)
     workspace.record_failures("generate", report.failures, {photo.name for of in mine for photo in of})
     skipped = sum(map(len, mine)) - report.images - len(report.failures)
-    notices = (*photos.notices, *empty_notices(report.empty_maps))
+    notices = (*photos.notices, *empty_notices(report.empty_maps), *halving_notices(report.halved))
     return replace(report, skipped=skipped, notices=notices, next_steps=next_steps)
 
 

@@ -19,7 +19,7 @@ from lpcam.backbones import load_classifier, load_trunk
 from lpcam.backbones.checkpoints import fingerprint
 from lpcam.datasets import read_photo
 from lpcam.errors import LpcamError
-from lpcam.forward import reused_memory
+from lpcam.memory import reused_memory
 from lpcam.prototypes import derived_seed
 from lpcam.records import Progress
 from lpcam.sources import DataSource
