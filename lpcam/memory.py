@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED", "bad_alloc")
 """What torch's RuntimeErrors say: of CUDA, of the CPU on Windows and elsewhere, of cuDNN and cuBLAS, of C++."""
+
+_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0", "LRU_CACHE_CAPACITY": "1"}
+"""Of oneDNN, read at its first convolution, and of torch's binding of it, read when torch is loaded."""
 
 Result = TypeVar("Result")
 
@@ -26,6 +31,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError("out of memory"))
     (True, False)
     """
+    import torch
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS):
@@ -35,6 +42,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def unless_exhausted(call: Callable[[], Result]) -> Result | None:
     """Return what a call returns, or None where it ran out of memory; what it left is given back then."""
+    import torch
+
     try:
         return call()
     except Exception as error:
@@ -47,11 +56,21 @@ def unless_exhausted(call: Callable[[], Result]) -> Result | None:
     return None
 
 
+def forget_shapes() -> None:
+    """Let convolutions on the CPU keep nothing of the sizes they have seen; best before torch is imported.
+
+    What is kept for a size is small, and comes to lie where a large tensor was. With photos of many sizes the heap ends
+    in pieces, each too short for the next photo, and grows with the number of photos. To make it anew takes less than
+    the pages of such a heap do. A capacity that stands in the environment already is left.
+    """
+    for name, capacity in _CACHES.items():
+        os.environ.setdefault(name, capacity)
+
+
 def release_memory() -> None:
     """Give freed memory back to the system, where the C library can do that.
 
-    Views of many sizes fragment the heap of glibc, which otherwise keeps what was freed: resident memory would grow
-    with the number of photo sizes seen. Costs a few milliseconds.
+    Views of many sizes fragment the heap of glibc, which otherwise keeps what was freed. Costs a few milliseconds.
     """
     trim = _of_glibc("malloc_trim")
     if trim is not None:
@@ -64,12 +83,13 @@ def reused_memory(device: torch.device) -> Iterator[None]:
 
     By default glibc maps every large tensor anew and unmaps it when it is freed, and the system then clears each page
     of each activation. This is a setting of the whole process; at the end large blocks are mapped again, and what is
-    free goes back.
+    free goes back. That the heap does not grow with photos of many sizes needs `forget_shapes`.
     """
     option = _of_glibc("mallopt") if device.type == "cpu" else None
     if option is None:
         yield
         return
+    forget_shapes()
     option(_M_TRIM_THRESHOLD, 2**31 - 1)
     option(_M_MMAP_MAX, 0)
     try:
