@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from lpcam.memory import forget_shapes
+
 from .colours import wants_colour
 from .exits import ErrorLine
 from .verbosity import quiet_afterwards, verbosity_options
@@ -83,3 +85,4 @@ def main(ctx: click.Context) -> None:
       lpcam generate --refiner irn
     """
     ctx.color = wants_colour(os.environ)
+    forget_shapes()

@@ -149,6 +149,7 @@ class StageReport:
         notices: What a user should know, one line each.
         empty_maps: By method, the maps that are zero everywhere.
         next_steps: How to go on with what was made, one line each.
+        halved: How often a batch was halved for want of memory.
     """
 
     images: int
@@ -159,6 +160,7 @@ class StageReport:
     notices: tuple[str, ...] = ()
     empty_maps: Mapping[str, int] = field(default_factory=dict)
     next_steps: tuple[str, ...] = ()
+    halved: int = 0
 
     @classmethod
     def merged(cls, reports: Sequence[StageReport], seconds: float) -> StageReport:
@@ -174,6 +176,7 @@ class StageReport:
             seconds,
             sum(report.backbone_seconds for report in reports),
             empty_maps=empty,
+            halved=sum(report.halved for report in reports),
         )
 
     def as_json(self) -> dict[str, object]:

@@ -32,6 +32,7 @@ ORDER = (  # a room imports only from rooms further left
     "store",
     "precision",
     "runtime",
+    "memory",
     "forward",
     "engines",
     "extract",

@@ -18,7 +18,7 @@ from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_
 from lpcam.errors import LpcamError, unknown
 from lpcam.extract import shards_of
 from lpcam.files import process_token
-from lpcam.forward import Forward
+from lpcam.forward import Forward, halving_notices
 from lpcam.generate import SHARD_SIZE, Sink, empty_notices
 from lpcam.generate import generate as generate_maps
 from lpcam.locks import folder_lock, working_on
@@ -115,7 +115,7 @@ def generate(
                 settle(folder, None if placement.share().is_all else job.token)
     workspace.record_failures("generate", report.failures, {photo.name for of in mine for photo in of})
     skipped = sum(map(len, mine)) - report.images - len(report.failures)
-    notices = (*photos.notices, *damages, *empty_notices(report.empty_maps))
+    notices = (*photos.notices, *damages, *empty_notices(report.empty_maps), *halving_notices(report.halved))
     return replace(report, skipped=skipped, notices=notices, next_steps=next_steps)
 
 

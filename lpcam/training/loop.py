@@ -19,8 +19,8 @@ from lpcam.backbones import load_classifier, load_trunk
 from lpcam.backbones.checkpoints import fingerprint
 from lpcam.datasets import read_photo
 from lpcam.errors import LpcamError
-from lpcam.forward import reused_memory
 from lpcam.locks import file_lock, working_on
+from lpcam.memory import reused_memory
 from lpcam.prototypes import derived_seed
 from lpcam.records import Progress
 from lpcam.sources import DataSource
