@@ -62,9 +62,10 @@ bench: setup
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.plots
 
-# A run killed at fifty instants, each resumed and compared byte for byte.
+# A run killed at fifty instants, and one whose every write is refused once; each resumed and compared byte for byte.
 torture: setup
 	$(BIN)/python -m tests.torture.killing --kills 50
+	$(BIN)/python -m tests.torture.failing
 
 bench-real: setup
 	$(BIN)/python -m benchmarks.real_photos

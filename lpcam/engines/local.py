@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
 from lpcam.engines.placement import ATTEMPTS, Job, Runner, given_up, limit_threads
-from lpcam.errors import LpcamError
+from lpcam.errors import LpcamError, of_system
 
 _SECONDS_TO_LEAVE = 10.0
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
@@ -141,6 +141,8 @@ def _work(channel: Connection, job: bytes, device: str, threads: int) -> None:
         return  # the driver is done, or gone
     except LpcamError as error:
         _say(channel, "refused", -1, str(error))
+    except (OSError, MemoryError) as error:
+        _say(channel, "refused", -1, str(of_system(error)))
     except Exception:
         _say(channel, "failed", -1, traceback.format_exc())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lpcam.engines.placement import ATTEMPTS, Job, Placement, Runner, given_up, limit_threads
-from lpcam.errors import LpcamError
+from lpcam.errors import LpcamError, of_system
 
 
 def map_on_ray(
@@ -146,6 +146,8 @@ class _Worker:
             return "done", self._run(shard, _ignore)
         except LpcamError as error:
             return "refused", str(error)
+        except (OSError, MemoryError) as error:
+            return "refused", str(of_system(error))
 
 
 def _resources(ray: Any, placement: Placement, device: str) -> tuple[int, int, int]:
