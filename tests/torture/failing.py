@@ -27,7 +27,7 @@ import click
 from click.testing import CliRunner
 from lpcam_cli.main import main as command
 
-from tests.torture.killing import STAGES, files_of, prepare
+from tests.torture.killing import STAGES, differing, files_of, prepare
 
 ERRORS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE)
 
@@ -89,14 +89,8 @@ def _trial(root: Path, stage: str, number: int, before: Path, after: Path) -> tu
     again, said, _ = _child(root, stage, None)
     if again:
         return code, f"the second run ended with {again}: {said[-500:]}"
-    return code, _differing(root / "run", after)
-
-
-def _differing(workspace: Path, after: Path) -> str:
-    """Return the first files that two workspaces do not share."""
-    found, expected = files_of(workspace), files_of(after)
-    differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-    return f"other files: {', '.join(differing[:5])}" if differing else ""
+    others = differing(files_of(root / "run"), files_of(after))
+    return code, f"other files: {', '.join(others[:5])}" if others else ""
 
 
 def _child(root: Path, stage: str, refused: int | None) -> tuple[int, str, int]:
@@ -182,7 +176,7 @@ def fill(root: Path, after: Path, steps: int) -> Iterator[tuple[int, int, str]]:
                 raise RuntimeError(f"cannot mount {size} KiB at {workspace}")
             ended, wrong = _stages(root)
             if step == len(room) - 1 and not wrong:
-                wrong = _differing(workspace, after)
+                wrong = ", ".join(differing(files_of(workspace), files_of(after)))
             yield size, ended, wrong
     finally:
         subprocess.run(["umount", str(workspace)], check=False)
