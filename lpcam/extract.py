@@ -23,6 +23,7 @@ from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageR
 from lpcam.store import (
     DTYPES,
     Description,
+    FeatureStore,
     PhotoFeatures,
     is_complete,
     shard_is_complete,
@@ -114,9 +115,12 @@ def extract(
         raise LpcamError(f"shard size is {shard_size}: choose 1 or more")
     started = time.perf_counter()
     description = describe(split, forward, dtype)
+    damage = ""
     if is_complete(folder, description):
-        _LOG.info("%s is complete and kept", folder)
-        return StageReport(0, len(split.photos), (), time.perf_counter() - started, 0.0, split.notices)
+        damage = _damage(folder, progress)
+        if not damage:
+            _LOG.info("%s is complete and kept", folder)
+            return StageReport(0, len(split.photos), (), time.perf_counter() - started, 0.0, split.notices)
     sweep(folder)
     shards = shards_of(split.photos, shard_size)
     mine = placement.share().of(shards)
@@ -131,7 +135,7 @@ def extract(
         progress=progress,
     )
     report = StageReport.merged(reports, time.perf_counter() - started)
-    notices = (*split.notices, *halving_notices(report.halved))
+    notices = (*split.notices, *((damage,) if damage else ()), *halving_notices(report.halved))
     missing = 0 if placement.share().is_all else _missing(folder, description, shards)
     if missing:
         notices = (
@@ -260,6 +264,18 @@ def extract_photos(
                 extracted |= {entry.name: entry for entry in batch[1]}
             tick(len(extracted) + len(failures))
     return [extracted[photo.name] for photo in photos if photo.name in extracted], failures
+
+
+def _damage(folder: Path, progress: Progress) -> str:
+    """Return what is wrong with a store that looks complete, or nothing: every checksum is checked."""
+    try:
+        store = FeatureStore(folder)
+        for index, _ in enumerate(store.require_shards()):
+            progress("check features", index + 1, len(store.manifest.shards))
+        store.class_weights()
+    except LpcamError as error:
+        return f"was damaged, and is made again: {str(error).partition(':')[0]}"
+    return ""
 
 
 def _missing(folder: Path, description: Description, shards: Sequence[Shard]) -> int:

@@ -7,8 +7,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lpcam.errors import LpcamError
 
 _PARTIAL = ".partial-"  # nothing with a dot after it: torch.save writes what is before the last dot into the file
 _HOUR = 3600.0
+_SEAL = "sha256"
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -39,47 +39,58 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     >>> target.read_text()
     'whole'
     """
-    partial = path.with_name(f"{path.name}{_PARTIAL}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    partial = path.with_name(f"{path.name}{_PARTIAL}{process_token()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         _flush_to_disk(partial)
         partial.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         _remove_quietly(partial)
+
+
+def process_token() -> str:
+    """Return a name that no other process has, now or later."""
+    return f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def is_over(token: str) -> bool:
+    """Return whether the process of this machine that had a token is gone."""
+    machine, _, rest = token.partition("-")
+    process = rest.partition("-")[0]
+    return bool(machine) and machine == _machine() and process.isdecimal() and not Path("/proc", process).exists()
 
 
 def sweep(folder: Path) -> None:
     """Remove partial files of processes that were killed: of this machine at once, of others after an hour."""
     for path in folder.glob(f"*{_PARTIAL}*") if folder.is_dir() else ():
         try:
-            if _is_orphan(path.name) or time.time() - path.stat().st_mtime > _HOUR:  # a write takes seconds
+            is_old = time.time() - path.stat().st_mtime > _HOUR  # a write takes seconds
+            if is_old or is_over(path.name.rpartition(_PARTIAL)[2]):
                 path.unlink()
         except OSError:  # another process was first
             continue
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` while several processes read, change and write the same file.
+def cannot_write(path: Path, error: OSError) -> LpcamError:
+    """Return what is to be said of a file that cannot be written."""
+    return LpcamError(
+        f"cannot write {path} ({error.strerror or error}): check permissions and free space, then run again"
+    )
 
-    Where the system or the file system has no locks nothing is locked.
+
+def write_json(path: Path, value: dict[str, Any], *, sealed: bool = False) -> None:
+    """Write an object as indented JSON, atomically, and sweep its folder.
+
+    Args:
+        path: The file.
+        value: JSON values only.
+        sealed: Add the object's checksum under ``sha256``; `read_json` refuses the file once anything in it changed.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    with file:
-        _lock(file.fileno())
-        yield
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically, and sweep its folder."""
     sweep(path.parent)
+    value = {**value, _SEAL: _seal(value)} if sealed else value
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda partial: _write_text(partial, text))
 
@@ -92,17 +103,25 @@ def read_json(path: Path, *, repair: str) -> dict[str, Any]:
         repair: What the user should do when the file is missing or damaged.
 
     Raises:
-        LpcamError: the file is missing, unreadable or not a JSON object.
+        LpcamError: the file is missing, unreadable, not a JSON object, or not what was sealed.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LpcamError(f"{path} does not exist: {repair}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LpcamError(f"cannot read {path} ({error}): {repair}") from error
     if not isinstance(value, dict):
         raise LpcamError(f"{path} is not a JSON object: {repair}")
+    if _SEAL in value and value.pop(_SEAL) != _seal(value):
+        raise LpcamError(f"{path} is damaged or was changed by hand, its checksum does not hold: {repair}")
     return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    """Return the SHA-256 over an object as it comes back from JSON, whatever the order of its keys."""
+    text = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache
@@ -114,30 +133,6 @@ def _machine() -> str:
     except OSError:
         return ""
     return hashlib.sha256(text.encode()).hexdigest()[:6]
-
-
-def _is_orphan(name: str) -> bool:
-    """Return whether the process of this machine that was writing a partial file is gone."""
-    machine, _, rest = name.rpartition(_PARTIAL)[2].partition("-")
-    process = rest.partition("-")[0]
-    if not machine or machine != _machine() or not process.isdecimal():
-        return False
-    return not Path("/proc", process).exists()
-
-
-def _cannot_write(path: Path, error: OSError) -> LpcamError:
-    return LpcamError(
-        f"cannot write {path} ({error.strerror or error}): check permissions and free space, then run again"
-    )
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except (ImportError, OSError):
-        return
 
 
 def _write_text(path: Path, text: str) -> None:

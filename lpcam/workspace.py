@@ -8,8 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lpcam.checksums import forget
 from lpcam.errors import LpcamError
-from lpcam.files import locked, read_json, write_atomically, write_json
+from lpcam.files import read_json, write_atomically, write_json
+from lpcam.locks import locked
 from lpcam.records import Failure
 
 DEFAULT = Path("lpcam_work")
@@ -148,9 +150,12 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffi
             "with other parts or by another tool: "
             "add --overwrite to replace them, or choose another --out or --workspace"
         )
-    for path in _seeds(folder, suffixes, made_by, _made_before(folder)) if overwrite else ():
-        path.unlink()
-    write_json(folder / SEED_RECORD, {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}})
+    if overwrite:
+        for path in _seeds(folder, suffixes, made_by, _made_before(folder)):
+            path.unlink()
+        forget(folder)
+    record = {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}}
+    write_json(folder / SEED_RECORD, record, sealed=True)
 
 
 def _seed_record(folder: Path) -> dict[str, Any]:
@@ -169,7 +174,14 @@ def _made_before(folder: Path) -> dict[str, Any]:
 
 def _seeds(folder: Path, suffixes: set[str], *made_by: dict[str, Any]) -> list[Path]:
     """Return the seeds of a folder, and what lies beside them in the sub-folders that ``made_by`` names."""
-    parts = {name for made in made_by for name in made.get("parts", {}) if Path(name).name == name}
+    named = (made.get("parts") for made in made_by)
+    parts = {
+        name
+        for of in named
+        if isinstance(of, dict)
+        for name in of
+        if name not in ("", "..") and Path(name).name == name
+    }
     found = [path for suffix in suffixes for path in folder.glob(f"*{suffix}")]
     found += [path for name in parts for suffix in _PART_SUFFIXES for path in (folder / name).glob(f"*{suffix}")]
     return sorted(found)

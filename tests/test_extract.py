@@ -93,3 +93,19 @@ def test_what_is_kept_of_a_photo_holds_no_other_photo_in_memory(dtype):
     kept = stored(entry, dtype).features
     assert kept.untyped_storage().nbytes() == kept.nbytes
     assert torch.equal(kept.float(), batch[0, 1].to(kept.dtype).float())
+
+
+@pytest.mark.parametrize("which", ["shard-00001.safetensors", "class_weights.safetensors"])
+def test_what_was_damaged_is_made_again_to_the_same_bytes_and_said(tmp_path, which):
+    photos = tuple(photo(tmp_path / f"{index}.png", index) for index in range(3))
+    split, forward = DataSplit("voc", "train", ("a", "b"), photos), Forward(tiny_classifier(WEIGHTS), (1.0,))
+    extract(split, forward, tmp_path / "f", shard_size=1)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "f").iterdir()}
+    path = tmp_path / "f" / which
+    path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+    report = extract(split, forward, tmp_path / "f", shard_size=1)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "f").iterdir()} == before
+    assert (report.images, report.skipped) == ((1, 2) if which.startswith("shard") else (0, 3))
+    assert any("was damaged, and is made again" in notice and which in notice for notice in report.notices)
+    again = extract(split, forward, tmp_path / "f", shard_size=1)
+    assert (again.images, again.notices) == (0, ())

@@ -15,6 +15,8 @@ ORDER = (  # a room imports only from rooms further left
     "errors",
     "records",
     "files",
+    "locks",
+    "checksums",
     "pickles",
     "tensorfile",
     "profiles",

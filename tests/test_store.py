@@ -128,6 +128,59 @@ def test_a_damaged_shard_is_named(tmp_path, damage):
         FeatureStore(tmp_path)
 
 
+def flip(path, offset=-8):
+    """Change one byte of a file's tensors."""
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_changed_value_is_found_before_it_is_used(tmp_path):
+    write(tmp_path, photos(), 2)
+    flip(tmp_path / "shard-00001.safetensors")
+    store = FeatureStore(tmp_path)
+    assert len(list(store.rows(store.photos[:2]))) == 2, "the other shards are fine"
+    for read in (store.rows(store.photos), store.cams([store.photos[3]], 0), store.require_shards()):
+        with pytest.raises(
+            LpcamError, match=r"shard-00001.*checksum does not hold.*run 'lpcam extract-features' again"
+        ):
+            list(read)
+    names = [photo.name for photo in store.photos]
+    assert shard_is_complete(tmp_path, 0, description(), names[:2])
+    assert not shard_is_complete(tmp_path, 1, description(), names[2:4])
+
+
+def test_changed_class_weights_are_found(tmp_path):
+    write(tmp_path, photos(), 2)
+    flip(tmp_path / "class_weights.safetensors")
+    with pytest.raises(LpcamError, match=r"class_weights.*checksum does not hold"):
+        FeatureStore(tmp_path).class_weights()
+
+
+def test_a_shard_of_another_extraction_is_found_by_its_checksum(tmp_path):
+    write(tmp_path, photos(), 2)
+    entries = photos()[:2]
+    other = [PhotoFeatures(entry.name, entry.labels, entry.size, entry.features + 1, entry.cam) for entry in entries]
+    write_shard(tmp_path, 0, other, [], description(), [entry.name for entry in entries])
+    with pytest.raises(LpcamError, match=r"shard-00000\S+ does not belong to its manifest"):
+        FeatureStore(tmp_path)
+
+
+@pytest.mark.parametrize("change", ['"root": "/y"', '"shards": [{"file": "../x"'])
+def test_a_manifest_that_was_changed_is_refused(tmp_path, change):
+    write(tmp_path, photos(), 2)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    if "root" in change:
+        manifest["sources"]["data"]["root"] = "/y"
+    else:
+        manifest["shards"][0]["file"] = "../x"
+        del manifest["sha256"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(LpcamError, match=r"checksum does not hold|is no shard"):
+        read_manifest(tmp_path)
+
+
 def test_a_shard_is_complete_only_for_its_own_photos_and_description(tmp_path):
     entries = photos()[:2]
     names = [entry.name for entry in entries]

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from lpcam.checksums import journal, keep_sound, read_sums, require_sound, settle
 from lpcam.datasets import photo_size
 from lpcam.errors import LpcamError
-from lpcam.files import read_json
+from lpcam.files import process_token, read_json
+from lpcam.locks import folder_lock, working_on
 from lpcam.records import ActivationMaps, Failure, Photo, Progress, StageReport, silent
 from lpcam.refiners import Refiner, get_reader
 from lpcam.refiners.next_step import Origin
@@ -68,19 +70,25 @@ def convert(
     writing.check(tuple(photo for photo in photos.values() if photo))
     names = tuple(photos)
     made_by, suffix = _made_by(source, from_refiner, writing), writing.refiner.suffix
-    claim_seeds(target, made_by, _SPLIT, _fingerprint(source), suffix=suffix, overwrite=overwrite)
-    writing.sweep(target)
-    next_steps = write_next_step(writing.refiner, target, origin)
-    waiting = [name for name in names if not writing.is_written(target, name)]
-    failures = []
-    for index, name in enumerate(waiting):
-        try:
-            maps = _sized(reader.read(source, name), reader, writing, photos[name])
-        except LpcamError as error:
-            failures.append(Failure(name, str(error)))
-        else:
-            writing.write(target, photos[name] or Photo(name, Path(), maps.labels), maps)
-        progress("convert", index + 1, len(waiting))
+    with working_on(folder_lock(target), stage="lpcam convert"):
+        claim_seeds(target, made_by, _SPLIT, _fingerprint(source), suffix=suffix, overwrite=overwrite)
+        writing.sweep(target)
+        next_steps = write_next_step(writing.refiner, target, origin)
+        files = [path for name in names for path in writing.files(target, name)]
+        keep_sound(target, files, lambda done, total: progress("check seeds", done, total))
+        waiting = [name for name in names if not writing.is_written(target, name)]
+        note, sums = journal(target, process_token()), read_sums(source)
+        failures = []
+        for index, name in enumerate(waiting):
+            try:
+                require_sound(reader.path(source, name), source, sums, "make it again by 'lpcam generate'")
+                maps = _sized(reader.read(source, name), reader, writing, photos[name])
+            except LpcamError as error:
+                failures.append(Failure(name, str(error)))
+            else:
+                writing.write(target, photos[name] or Photo(name, Path(), maps.labels), maps, note)
+            progress("convert", index + 1, len(waiting))
+        settle(target, None)
     done = len(waiting) - len(failures)
     seconds = time.perf_counter() - started
     return StageReport(done, len(names) - len(waiting), tuple(failures), seconds, 0.0, next_steps=next_steps)

@@ -103,7 +103,7 @@ def import_prototypes(
         _require_same(workspace.prototypes, prototypes)
     prototypes.save(workspace.prototypes)
     sources = {"classifier": classifier.as_json(), "data": data.as_json() if data else None}
-    write_json(workspace.imported, sources)
+    write_json(workspace.imported, sources, sealed=True)
     return _report(prototypes)
 
 

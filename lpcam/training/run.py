@@ -215,7 +215,7 @@ class Run:
         save_classifier(self.out, state)
         losses, scores = history.losses.numpy(), history.scores.numpy()
         plot(self._beside("png"), losses, scores, loss_names, self.steps_per_epoch)
-        write_json(self.description, {**self._facts(), **_numbers(losses, scores, loss_names)})
+        write_json(self.description, {**self._facts(), **_numbers(losses, scores, loss_names)}, sealed=True)
         self.unfinished.unlink(missing_ok=True)
 
     def report(

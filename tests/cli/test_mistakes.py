@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from lpcam_cli.main import main
 
 from lpcam import corridor
+from lpcam.files import write_json
 from lpcam.profiles import get_profile
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.workspace import Workspace
@@ -43,7 +44,9 @@ def place(made, tmp_path, monkeypatch) -> Path:
     """A copy of that folder, which is the current one."""
     place = shutil.copytree(made, tmp_path / "place")
     manifest = place / "w/features/manifest.json"
-    manifest.write_text(manifest.read_text().replace(str(made), str(place)))
+    moved = json.loads(manifest.read_text().replace(str(made), str(place)))
+    del moved["sha256"]
+    write_json(manifest, moved, sealed=True)
     monkeypatch.chdir(place)
     return place
 
@@ -60,9 +63,11 @@ def run(line: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def edit_manifest(place: Path, **values: object) -> None:
+def old_manifest(place: Path) -> None:
     path = place / "w/features/manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    manifest = json.loads(path.read_text())
+    del manifest["sha256"]
+    path.write_text(json.dumps({**manifest, "schema": 1}))
 
 
 def other_weights(place: Path) -> None:
@@ -182,9 +187,9 @@ MISTAKES: dict[str, tuple[Damage, str, str, str]] = {  # what: (damage, line, wh
         "lpcam extract-features",
     ),
     "a run of an old version": (
-        lambda place: edit_manifest(place, schema=1),
+        old_manifest,
         "cluster -w w",
-        "schema 1, this version reads 2",
+        "schema 1, this version reads 3",
         "lpcam extract-features --overwrite",
     ),
     "a damaged prototype file": (

@@ -80,6 +80,7 @@ def test_imported_prototypes_make_the_same_seeds_without_features(own, dump, dat
     assert seed_bytes(there) == seed_bytes(own)
     mine, theirs = (json.loads(workspace.evaluation("lpcam").read_text()) for workspace in (own, there))
     assert mine.pop("made_by")["prototypes"] != theirs.pop("made_by")["prototypes"]  # these know no other centres
+    assert mine.pop("sha256") != theirs.pop("sha256")
     assert mine == theirs
     made = Prototypes.load(there.prototypes).provenance
     assert (made.dataset, made.classes) == ("imported", ("sheep", "train"))

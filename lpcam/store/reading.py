@@ -1,0 +1,153 @@
+"""A complete feature store, opened for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from lpcam.errors import LpcamError
+from lpcam.records import Failure
+from lpcam.store.description import REPAIR, Description
+from lpcam.store.manifest import CLASS_WEIGHTS, WEIGHTS, ListedShard, listed, read_manifest
+from lpcam.store.shards import require_shard, shard_header
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """Where a photo's rows lie.
+
+    Attributes:
+        name: Of the photo.
+        labels: K class indices.
+        size: (H, W) of the photo.
+        grid: (h, w).
+        shard: File name of its shard.
+        row: First row in ``features``.
+        offset: First value in ``cam``.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    shard: str
+    row: int
+    offset: int
+
+    @property
+    def rows(self) -> int:
+        """h·w, the number of local features."""
+        return self.grid[0] * self.grid[1]
+
+
+class FeatureStore:
+    """A complete feature store, opened for reading.
+
+    Attributes:
+        manifest: What the features are and where they came from.
+        photos: In the order of the split.
+        failures: Photos that could not be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.manifest = read_manifest(folder)
+        if not self.manifest.dumped:
+            raise LpcamError(
+                f"the features of {folder} were clustered from memory and not kept: "
+                "run 'lpcam extract-features' to write them"
+            )
+        headers = [(shard.file, self._checked_header(shard)) for shard in self.manifest.shards]
+        self.photos = tuple(photo for name, header in headers for photo in _entries(name, header))
+        self.failures = tuple(Failure(**failure) for _, header in headers for failure in header["failures"])
+        self._sound: set[str] = set()
+
+    @property
+    def description(self) -> Description:
+        """What the features are."""
+        return self.manifest.description
+
+    @property
+    def channels(self) -> int:
+        """C, the length of a local feature."""
+        return self.manifest.description.channels
+
+    def class_weights(self) -> Tensor:
+        """Return the classifier's class weights: float32 [K, C]."""
+        return WEIGHTS.load(self._folder / CLASS_WEIGHTS, lambda tensors, _: tensors["class_weights"])
+
+    def require_shards(self) -> Iterator[Path]:
+        """Yield every shard once its checksum was found to hold.
+
+        Raises:
+            LpcamError: that of one does not.
+        """
+        for shard in self.manifest.shards:
+            self._require(shard.file)
+            yield self._folder / shard.file
+
+    def rows(self, photos: Iterable[StoredPhoto]) -> Iterator[Tensor]:
+        """Yield the [h·w, C] local features of each photo, in the store's dtype, read lazily."""
+        yield from self._slices("features", ((photo, photo.row, photo.rows) for photo in photos))
+
+    def cams(self, photos: Iterable[StoredPhoto], label: int) -> Iterator[Tensor]:
+        """Yield the float32 [h·w] CAM of one class of each photo, which must carry the label."""
+        yield from self._slices(
+            "cam",
+            ((photo, photo.offset + photo.labels.index(label) * photo.rows, photo.rows) for photo in photos),
+        )
+
+    def _slices(self, name: str, wanted: Iterable[tuple[StoredPhoto, int, int]]) -> Iterator[Tensor]:
+        opened = ""
+        file: Any = None
+        for photo, first, count in wanted:
+            if photo.shard != opened:
+                self._require(photo.shard)
+                file = safe_open(self._folder / photo.shard, framework="pt")
+                opened = photo.shard
+            yield file.get_slice(name)[first : first + count]
+
+    def _require(self, name: str) -> None:
+        """Check the checksum of a shard, once in the life of this store."""
+        if name not in self._sound:
+            require_shard(self._folder / name)
+            self._sound.add(name)
+
+    def _checked_header(self, shard: ListedShard) -> dict[str, Any]:
+        path = self._folder / shard.file
+        header = shard_header(path)
+        same = header["fingerprint"] == self.manifest.description.fingerprint
+        if not same or listed(path) != asdict(shard):
+            raise LpcamError(f"{path} does not belong to its manifest: {REPAIR}")
+        return header
+
+
+def is_complete(folder: Path, description: Description) -> bool:
+    """Return whether a whole store of this description is there, in whatever shards, without a failed photo."""
+    try:
+        store = FeatureStore(folder)
+    except LpcamError:
+        return False
+    return store.manifest.description == description and not store.failures
+
+
+def _entries(shard: str, header: dict[str, Any]) -> Iterator[StoredPhoto]:
+    row = offset = 0
+    for entry in header["photos"]:
+        photo = StoredPhoto(
+            name=entry["name"],
+            labels=tuple(entry["labels"]),
+            size=(entry["size"][0], entry["size"][1]),
+            grid=(entry["grid"][0], entry["grid"][1]),
+            shard=shard,
+            row=row,
+            offset=offset,
+        )
+        yield photo
+        row += photo.rows
+        offset += photo.rows * len(photo.labels)
