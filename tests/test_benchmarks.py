@@ -401,6 +401,30 @@ def test_memory_runs(monkeypatch):
     assert rows[1]["side_bytes"] > 0
 
 
+def test_many_runs_and_counts_every_photo(monkeypatch):
+    many = importlib.import_module("benchmarks.many")
+    monkeypatch.setattr(many, "in_new_process", lambda call, **arguments: call(**arguments))
+    findings = dry("many")
+    assert [(row["photos"], row["broken"]) for row in findings.results["runs"]] == [(20, 2), (40, 4)]
+    counted = [check for check in findings.checks if check.equality]
+    assert len(counted) == 2
+    assert all(check.value == 0 for check in counted)
+
+
+def test_many_notices_a_photo_that_is_lost_and_one_that_is_not_reported(monkeypatch):
+    many = importlib.import_module("benchmarks.many")
+
+    def careless(call, *, root, name):
+        answer = call(root=root, name=name)
+        if name == "generate":
+            next(Workspace(Path(root) / "work").seeds("cam", "irn").glob("*.npy")).unlink()
+        return {**answer, "failed": answer["failed"][1:]}
+
+    monkeypatch.setattr(many, "in_new_process", careless)
+    rows = many.run(many.DRY).results["runs"]
+    assert [(row["misjudged"], row["misseeded"]) for row in rows] == [(2, 1), (2, 1)]
+
+
 def test_report_runs(monkeypatch):
     report = importlib.import_module("benchmarks.report")
     monkeypatch.setattr(report, "in_new_process", lambda call, **arguments: call(**arguments))
