@@ -63,6 +63,11 @@ def is_over(token: str) -> bool:
     return bool(machine) and machine == _machine() and process.isdecimal() and not Path("/proc", process).exists()
 
 
+def is_partial(path: Path) -> bool:
+    """Return whether a file is one that `write_atomically` has not renamed yet."""
+    return _PARTIAL in path.name
+
+
 def sweep(folder: Path) -> None:
     """Remove partial files of processes that were killed: of this machine at once, of others after an hour."""
     for path in folder.glob(f"*{_PARTIAL}*") if folder.is_dir() else ():
