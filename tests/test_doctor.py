@@ -76,13 +76,18 @@ def test_text_has_a_line_for_everything_and_quiet_only_for_what_is_not_well(tmp_
     assert doctor("-q", "-w", tmp_path).stdout.splitlines()[0] == "doubtful: b: odd: look"
 
 
-def test_without_torch_cv2_and_faiss_it_says_so_and_does_not_fail(voc_root, tmp_path):
-    arguments = ["doctor", "--json", "-w", str(tmp_path / "w"), "--dataset", "voc", "--root", str(voc_root)]
-    code = _BLOCKED + f"main({arguments!r})"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def blocked(modules: str, *arguments: object) -> tuple[int, dict[str, dict[str, str]]]:
+    """Run the command in a process that cannot import some modules."""
+    code = _BLOCKED + f"main({['doctor', '--json', *map(str, arguments)]!r})"
+    answer = subprocess.run([sys.executable, "-c", code, modules], capture_output=True, text=True, check=False)
     assert answer.stderr == ""
-    found = {one["name"]: one for one in json.loads(answer.stdout)["diagnoses"]}
-    assert answer.returncode == 1
+    return answer.returncode, {one["name"]: one for one in json.loads(answer.stdout)["diagnoses"]}
+
+
+def test_without_torch_cv2_and_faiss_it_says_so_and_does_not_fail(voc_root, tmp_path):
+    photos = ("-w", tmp_path / "w", "--dataset", "voc", "--root", voc_root)
+    code, found = blocked("torch,torchvision,faiss", *photos)
+    assert code == 1
     assert {name: one["state"] for name, one in found.items() if one["state"] != OK} == {
         "torch": BROKEN,
         "torchvision": BROKEN,
@@ -95,13 +100,24 @@ def test_without_torch_cv2_and_faiss_it_says_so_and_does_not_fail(voc_root, tmp_
     assert set(found) >= BUILT_IN | OF_MACHINE
 
 
+def test_without_numpy_and_pillow_it_says_so_too(voc_root, tmp_path):
+    code, found = blocked("numpy,PIL", "-w", tmp_path / "w", "--dataset", "voc", "--root", voc_root, "--arch", "demo")
+    assert code == 1
+    assert (found["NumPy"]["state"], found["pillow"]["state"], found["planned run"]["state"]) == (
+        BROKEN,
+        BROKEN,
+        DOUBTFUL,
+    )
+    assert set(found) >= BUILT_IN | OF_MACHINE
+
+
 _BLOCKED = """
 import importlib.abc, sys
 class Blocked(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == "cv2":
             raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
-        if name.partition(".")[0] in ("torch", "torchvision", "faiss"):
+        if name.partition(".")[0] in sys.argv[1].split(","):
             raise ImportError(f"no {name} here")
 sys.meta_path.insert(0, Blocked())
 from lpcam_cli.main import main
@@ -409,6 +425,14 @@ def test_a_workspace_says_its_own_photos_and_network(larger, classifier, tmp_pat
     corridor.generate(workspace, execution=Execution(device="cpu"))
     _, after = planned_run(monkeypatch, (10**12, None), "-w", workspace.root)
     assert after["planned run"]["facts"]["left_bytes"] < 0.05 * before["planned run"]["facts"]["left_bytes"]
+
+
+def test_another_split_of_the_workspaces_photos(larger, classifier, tmp_path, monkeypatch):
+    (larger.root / "ImageSets/Segmentation/some.txt").write_text("2007_000001\n2007_000002\n")
+    workspace = Workspace(tmp_path / "w")
+    corridor.extract_features(workspace, larger, classifier, scales=(1.0, 0.5))
+    _, found = planned_run(monkeypatch, (10**12, None), "-w", workspace.root, "--split", "some")
+    assert found["photos"]["facts"]["photos"] == 2
 
 
 def test_photos_that_cannot_be_read_are_named(larger, tmp_path, monkeypatch):

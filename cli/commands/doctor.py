@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -55,11 +56,9 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """
     from lpcam.doctor import BROKEN, Planned, examine
 
-    planned = Planned(
-        workspace,
-        data=take_data_source(options),
-        **take(options, "arch", "stride", "scales", "dtype", "methods", "refiner"),
-    )
+    chosen = take(options, "arch", "stride", "scales", "dtype", "methods", "refiner", "split")
+    data = partial(take_data_source, options) if any(value is not None for value in options.values()) else None
+    planned = Planned(workspace, data=data, **chosen)
     found = list(examine(planned))
     if as_json:
         print_json({"diagnoses": [one.as_json() for one in found]})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -19,12 +19,13 @@ from lpcam.doctor.disk import free_bytes
 from lpcam.doctor.machine import memory_bytes
 from lpcam.errors import LpcamError
 from lpcam.records import DataSplit, Photo
-from lpcam.sources import DataSource
 from lpcam.workspace import Workspace
 
 if TYPE_CHECKING:
     from lpcam.corridor.basis import Basis
+    from lpcam.sources import DataSource
 
+_NEEDED = ("numpy", "PIL", "safetensors", "torch")
 _MOST_HEADERS = 2000
 _NEARLY_FULL = 0.9
 _FLOAT = 4  # bytes
@@ -39,7 +40,8 @@ class Planned:
 
     Attributes:
         workspace: Where.
-        data: The photos; those of the workspace's features when None.
+        data: Returns the photos, so that nothing is imported before; those of the workspace's features when None.
+        split: Another split of these; None for their own.
         arch: Architecture; that of the workspace's features when None.
         stride: Output stride; None for the architecture's default.
         scales: Of the views; None for the workspace's, or the published ones.
@@ -49,7 +51,8 @@ class Planned:
     """
 
     workspace: Workspace
-    data: DataSource | None = None
+    data: Callable[[], DataSource] | None = None
+    split: str | None = None
     arch: str | None = None
     stride: int | None = None
     scales: tuple[float, ...] | None = None
@@ -87,16 +90,17 @@ class Photos:
 
 def of_plan(planned: Planned) -> Iterator[Diagnosis]:
     """Say what a run will take; nothing where nobody says of which photos."""
-    basis = None
-    if imported("torch")[0] is None:
+    missing = [module for module in _NEEDED if imported(module)[0] is None]
+    if missing:
         if planned.data is not None:
-            yield Diagnosis("planned run", DOUBTFUL, "its size cannot be told without torch", "pip install torch")
+            yield Diagnosis("planned run", DOUBTFUL, f"its size cannot be told without {missing[0]}", "see above")
         return
     try:
         basis = _basis(planned.workspace)
-        source = planned.data or (basis.data if basis else None)
-        if source is None:
+        given = planned.data() if planned.data else (basis.data if basis else None)
+        if given is None:
             return
+        source = given.with_split(planned.split)
         photos = _look_at(source.open())
         if not photos.sized:
             raise LpcamError(f"no photo of {source.root} can be read: check --root and --split")
