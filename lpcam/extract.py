@@ -259,7 +259,7 @@ def extract_photos(
         batches = plan_batches(photos, execution.batch_on(kind))
         for batch in forward.each(batches, execution.readers_on(kind), work):
             if isinstance(batch, Failure):
-                failures.append(batch)
+                failures.append(execution.tolerate(batch))
             else:
                 extracted |= {entry.name: entry for entry in batch[1]}
             tick(len(extracted) + len(failures))

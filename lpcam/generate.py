@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 
 from lpcam.forward import Forward, Loaded, halving_notices, plan_batches
+from lpcam.interrupts import stop_here
 from lpcam.memory import release_memory, reused_memory
 from lpcam.methods import Method
 from lpcam.methods.attention import guide
@@ -78,7 +79,7 @@ def generate(
         pending: deque[Future[Counter[str]]] = deque()
         for batch in forward.each(batches, execution.readers_on(kind), work):
             if isinstance(batch, Failure):
-                failures.append(batch)
+                failures.append(execution.tolerate(batch))
                 continue
             loaded, found = batch
             for name, method_maps in found.items():
@@ -90,6 +91,7 @@ def generate(
             if done % _PHOTOS_BETWEEN_RELEASES < len(loaded.photos):
                 release_memory()
             progress("generate", done + len(failures), planned)
+            stop_here()  # what was handed on is written when the block is left
         _settle(pending, empty, most=0)
     seconds, halved = time.perf_counter() - started, forward.halved - halved_before
     notices = (*empty_notices(empty), *halving_notices(halved))

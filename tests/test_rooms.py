@@ -15,6 +15,7 @@ ORDER = (  # a room imports only from rooms further left
     "errors",
     "records",
     "files",
+    "interrupts",
     "locks",
     "checksums",
     "pickles",
