@@ -62,9 +62,11 @@ bench: setup
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.plots
 
-# A run killed at fifty instants, each resumed and compared byte for byte.
+# A run killed at fifty instants, one whose every write is refused once, two at once: every byte is that of one alone.
 torture: setup
 	$(BIN)/python -m tests.torture.killing --kills 50
+	$(BIN)/python -m tests.torture.failing
+	$(BIN)/python -m tests.torture.racing
 
 bench-real: setup
 	$(BIN)/python -m benchmarks.real_photos

@@ -36,7 +36,8 @@ from benchmarks.record import Check, Findings, Timing, command
 from lpcam.backbones import load_trunk
 from lpcam.backbones.classifier import Classifier
 from lpcam.corridor import extract_features, generate
-from lpcam.forward import Forward, Loaded, reused_memory
+from lpcam.forward import Forward, Loaded
+from lpcam.memory import reused_memory
 from lpcam.records import Execution, Photo
 from lpcam.refiners import get_refiner
 from lpcam.sources import ClassifierSource, DataSource

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.record import ROOT
 from lpcam.errors import LpcamError
-from lpcam.forward import release_memory
+from lpcam.memory import release_memory
 
 
 def in_new_process(function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Peak memory of extract-features and cluster as the number of photos grows.
+"""Peak memory of extract-features, cluster and generate as the number of photos grows.
 
 Each stage runs in a process of its own, whose peak resident memory is reset when its libraries are loaded. What may
 grow is said by the documents: extract-features not at all, cluster by the float32 vectors of the class side being
-clustered. Resident memory holds mapped pages of the feature store too.
+clustered, generate not at all, of photos of many sizes neither: what is kept of every size splits the heap. Resident
+memory holds mapped pages of the feature store too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,15 @@ from benchmarks.isolated import in_new_process, peak_growth
 from benchmarks.photos import VOC_SIZE, write_classifier, write_photos
 from benchmarks.record import Check, Findings, command
 from lpcam.corridor import cluster, extract_features
+from lpcam.forward import Forward
+from lpcam.generate import generate
+from lpcam.memory import forget_shapes
+from lpcam.methods.cam import Cam
 from lpcam.records import Execution
+from lpcam.refiners import get_refiner
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.store import FeatureStore, shard_files
+from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
 
 
@@ -34,6 +42,10 @@ class Settings:
         classes: How many occur; few, so that the vectors of one are large beside the allocator's own leftovers.
         scales: Of the views.
         shard_size: Photos a shard; below the first count, so that a shard is full in every run.
+        many_counts: Numbers of photos of many sizes; the first is enough for the largest to be among them.
+        many_size: (H, W) of the largest of them.
+        many_spread: Share of a side by which they differ at most.
+        many_scales: Of the views in generate.
     """
 
     arch: str = "torchvision/mobilenet_v2"
@@ -42,15 +54,21 @@ class Settings:
     classes: int = 2
     scales: tuple[float, ...] = (1.0,)
     shard_size: int = 8
+    many_counts: tuple[int, ...] = (24, 240)
+    many_size: tuple[int, int] = (240, 320)
+    many_spread: float = 0.4
+    many_scales: tuple[float, ...] = PUBLISHED_SCALES
 
 
-DRY = Settings(counts=(2, 4), size=(48, 64), shard_size=2)
+DRY = Settings(counts=(2, 4), size=(48, 64), shard_size=2, many_counts=(2, 3), many_size=(48, 64))
 
 
 def run(settings: Settings) -> Findings:
-    """Measure both stages for every number of photos."""
+    """Measure the stages for every number of photos."""
+    forget_shapes()  # as the command line does; the processes of their own inherit it
     with tempfile.TemporaryDirectory() as folder:
         rows = [_of_count(count, settings, Path(folder) / str(count)) for count in settings.counts]
+        many = [_of_many_sizes(count, settings, Path(folder) / f"many_{count}") for count in settings.many_counts]
     slopes = {
         "extract-features": _slope(rows, lambda row: row["extract_bytes"]),
         "cluster, beyond the vectors of a class side": _slope(
@@ -61,7 +79,10 @@ def run(settings: Settings) -> Findings:
         Check(f"{stage}: growth a photo, share of a photo's stored features", slope, 0.1, "at most")
         for stage, slope in slopes.items()
     )
-    return Findings({"runs": rows, "growth_a_photo_over_its_features": slopes}, checks)
+    growth = many[-1]["generate_bytes"] / many[0]["generate_bytes"]
+    title = f"generate, photos of many sizes: peak of {many[-1]['photos']} over that of {many[0]['photos']}"
+    results = {"runs": rows, "growth_a_photo_over_its_features": slopes, "many_sizes": many}
+    return Findings(results, (*checks, Check(title, growth, 1.1, "at most")))
 
 
 def extract_peak(root: str, arch: str, scales: list[float], shard_size: int) -> dict[str, Any]:
@@ -92,6 +113,23 @@ def cluster_peak(root: str) -> dict[str, Any]:
     counts = reports[0].classes.values()
     largest = max(max(int(found["object_vectors"]), int(found["rest_vectors"])) for found in counts)
     return {"bytes": growth, "side_bytes": largest * channels * 4}
+
+
+def generate_peak(root: str, arch: str, scales: list[float]) -> dict[str, Any]:
+    """Return how far generate raises this process's peak memory, with CAM and IRN seeds: bytes."""
+    split = DataSource("voc", Path(root), "train", labels=Path(root) / "labels.csv").open()
+    net = ClassifierSource(arch, Path(root) / "weights.pth", stride=16).load(len(split.classes), "cpu")
+    forward, seeds = Forward(net, scales), Path(root) / "seeds"
+    sink = partial(get_refiner("irn").write, seeds)
+    method = {"cam": Cam(net.class_weights)}
+    return {"bytes": peak_growth(lambda: generate(split.photos, forward, method, {"cam": sink}))}
+
+
+def _of_many_sizes(count: int, settings: Settings, root: Path) -> dict[str, Any]:
+    write_photos(root, count, size=settings.many_size, spread=settings.many_spread)
+    write_classifier(settings.arch, root / "weights.pth")
+    found = in_new_process(generate_peak, root=str(root), arch=settings.arch, scales=list(settings.many_scales))
+    return {"photos": count, "generate_bytes": found["bytes"]}
 
 
 def _of_count(count: int, settings: Settings, root: Path) -> dict[str, Any]:

@@ -21,23 +21,31 @@ CLASSES = 20
 
 
 def write_photos(
-    root: Path, count: int, *, size: tuple[int, int] = VOC_SIZE, classes: int = CLASSES, seed: int = 0
+    root: Path,
+    count: int,
+    *,
+    size: tuple[int, int] = VOC_SIZE,
+    spread: float = 0.0,
+    classes: int = CLASSES,
+    seed: int = 0,
 ) -> DataSource:
     """Write JPEG photos, a list and labels; photo i has class i mod ``classes``, every third one the next too.
 
     Args:
         root: Folder to be made.
         count: Number of photos.
-        size: (H, W).
+        size: (H, W), the largest.
+        spread: Share of a side that is taken off at most, at random; with 0 all photos are of one size.
         classes: How many of the 20 classes occur.
-        seed: Of the pixels.
+        seed: Of the pixels and sizes.
     """
     random = np.random.default_rng(seed)
     names = [f"2000_{index:06d}" for index in range(count)]
     for folder in ("JPEGImages", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name in names:
-        _picture(random, size).save(root / "JPEGImages" / f"{name}.jpg", quality=90)
+        height, width = (round(side * (1 - spread * random.random())) for side in size) if spread else size
+        _picture(random, (height, width)).save(root / "JPEGImages" / f"{name}.jpg", quality=90)
     lines = [f"{name},{_labels_of(index, classes)}" for index, name in enumerate(names)]
     (root / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     (root / "labels.csv").write_text("\n".join(["name,classes", *lines]) + "\n", encoding="utf-8")

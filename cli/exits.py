@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from types import TracebackType
 
 import click
 
-from lpcam.errors import LpcamError
+from lpcam.errors import LpcamError, of_system
 
 SOME_IMAGES_FAILED = 3
 
+_LOG = logging.getLogger("lpcam.cli")
+
 
 class ErrorLine:
-    """Turns an LpcamError into one line and exit code 1; anything else keeps its traceback."""
+    """Turns an LpcamError, and what the machine refuses, into one line and exit code 1; a bug keeps its traceback."""
 
     def __enter__(self) -> None:
         """Begin."""
@@ -21,6 +24,9 @@ class ErrorLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Turn the error into what click prints."""
+        if isinstance(error, OSError | MemoryError) and not isinstance(error, BrokenPipeError):
+            _LOG.debug("where it happened", exc_info=error)
+            error = of_system(error)
         if isinstance(error, LpcamError):
             raise click.ClickException(" ".join(str(error).split())) from error
         if isinstance(error, KeyboardInterrupt):

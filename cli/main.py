@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from lpcam.memory import forget_shapes
+
 from .colours import wants_colour
 from .exits import ErrorLine
 from .verbosity import quiet_afterwards, verbosity_options
@@ -20,6 +22,7 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "report": "Write one HTML page about a run: scores, gallery, prototypes.",
     "convert": "Turn seeds of one refiner family into another's.",
     "inspect": "Say what a file or folder holds, or what a method sees in a photo.",
+    "verify": "Check every file of a workspace, and say how to repair it.",
     "run": "All stages in order, from photos to scores, resumable.",
     "import-prototypes": "Take over the prototypes of the published code.",
     "import-features": "Take over a feature dump of the published code.",
@@ -83,3 +86,4 @@ def main(ctx: click.Context) -> None:
       lpcam generate --refiner irn
     """
     ctx.color = wants_colour(os.environ)
+    forget_shapes()

@@ -26,6 +26,23 @@ class LpcamError(Exception):
         super().__init__(one_line(message))
 
 
+def of_system(error: OSError | MemoryError) -> LpcamError:
+    """Return what is to be said where the machine fails in the middle of something: no disk, no permission, no memory.
+
+    >>> str(of_system(FileNotFoundError(2, "No such file or directory", "a.jpg"))).partition(":")[0]
+    'No such file or directory (a.jpg)'
+    """
+    if isinstance(error, MemoryError):
+        return LpcamError(
+            "out of memory: free some, or give a smaller --batch-size or fewer --processes, and run again"
+        )
+    where = f" ({error.filename})" if error.filename else ""
+    reason = error.strerror or str(error) or type(error).__name__
+    return LpcamError(
+        f"{reason}{where}: check the disk, its free space and permissions, then run the same command again"
+    )
+
+
 def unknown(kind: str, word: str, choices: Iterable[str]) -> LpcamError:
     """Return the error for a name that does not exist, with the nearest one that does.
 

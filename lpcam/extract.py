@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from lpcam.engines import Job, Placement, Tick, map_shards
 from lpcam.errors import LpcamError, unknown
 from lpcam.files import sweep
-from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
+from lpcam.forward import Forward, Loaded, halving_notices, plan_batches
+from lpcam.memory import release_memory, reused_memory
 from lpcam.methods.cam import Cam
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, ViewFeatures, silent
 from lpcam.store import (
@@ -133,7 +134,8 @@ def extract(
         stage="extract-features",
         progress=progress,
     )
-    notices = (*split.notices, damage) if damage else split.notices
+    report = StageReport.merged(reports, time.perf_counter() - started)
+    notices = (*split.notices, *((damage,) if damage else ()), *halving_notices(report.halved))
     missing = 0 if placement.share().is_all else _missing(folder, description, shards)
     if missing:
         notices = (
@@ -142,7 +144,7 @@ def extract(
         )
     else:
         write_manifest(folder, description, len(shards), forward.classifier.class_weights, sources or {})
-    return replace(StageReport.merged(reports, time.perf_counter() - started), notices=notices)
+    return replace(report, notices=notices)
 
 
 def shards_of(photos: Sequence[Photo], shard_size: int = DEFAULT_SHARD_SIZE) -> list[Shard]:
@@ -155,7 +157,7 @@ def extract_shard(
     shard: Shard, forward: Forward, folder: Path, description: Description, execution: Execution, tick: Tick
 ) -> StageReport:
     """Write one shard of the store, unless it is complete."""
-    started, before = time.perf_counter(), forward.seconds
+    started, before, halved = time.perf_counter(), forward.seconds, forward.halved
     index, photos = shard
     names = [photo.name for photo in photos]
     if shard_is_complete(folder, index, description, names):
@@ -165,7 +167,14 @@ def extract_shard(
     write_shard(folder, index, extracted, failures, description, names)
     _LOG.info("shard %d is written: %d photos, %d failed", index, len(extracted), len(failures))
     release_memory()
-    return StageReport(len(extracted), 0, tuple(failures), time.perf_counter() - started, forward.seconds - before)
+    return StageReport(
+        len(extracted),
+        0,
+        tuple(failures),
+        time.perf_counter() - started,
+        forward.seconds - before,
+        halved=forward.halved - halved,
+    )
 
 
 @torch.inference_mode()
@@ -240,15 +249,19 @@ def extract_photos(
     """
     extracted: dict[str, PhotoFeatures] = {}
     failures: list[Failure] = []
+
+    def work(loaded: Loaded) -> list[PhotoFeatures]:
+        return [stored(entry, dtype) for entry in photo_features(forward, loaded)]
+
     with reused_memory(forward.device):
         kind = forward.device.type
         _LOG.info("%d photos, %s", len(photos), execution.on(kind))
         batches = plan_batches(photos, execution.batch_on(kind))
-        for loaded in load_ahead(forward.load, batches, execution.readers_on(kind)):
-            if isinstance(loaded, Failure):
-                failures.append(loaded)
+        for batch in forward.each(batches, execution.readers_on(kind), work):
+            if isinstance(batch, Failure):
+                failures.append(execution.tolerate(batch))
             else:
-                extracted |= {entry.name: stored(entry, dtype) for entry in photo_features(forward, loaded)}
+                extracted |= {entry.name: entry for entry in batch[1]}
             tick(len(extracted) + len(failures))
     return [extracted[photo.name] for photo in photos if photo.name in extracted], failures
 

@@ -7,8 +7,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,42 +39,51 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     >>> target.read_text()
     'whole'
     """
-    partial = path.with_name(f"{path.name}{_PARTIAL}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    partial = path.with_name(f"{path.name}{_PARTIAL}{process_token()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         _flush_to_disk(partial)
         partial.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         _remove_quietly(partial)
+
+
+def process_token() -> str:
+    """Return a name that no other process has, now or later."""
+    return f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def is_over(token: str) -> bool:
+    """Return whether the process of this machine that had a token is gone."""
+    machine, _, rest = token.partition("-")
+    process = rest.partition("-")[0]
+    return bool(machine) and machine == _machine() and process.isdecimal() and not Path("/proc", process).exists()
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file is one that `write_atomically` has not renamed yet."""
+    return _PARTIAL in path.name
 
 
 def sweep(folder: Path) -> None:
     """Remove partial files of processes that were killed: of this machine at once, of others after an hour."""
     for path in folder.glob(f"*{_PARTIAL}*") if folder.is_dir() else ():
         try:
-            if _is_orphan(path.name) or time.time() - path.stat().st_mtime > _HOUR:  # a write takes seconds
+            is_old = time.time() - path.stat().st_mtime > _HOUR  # a write takes seconds
+            if is_old or is_over(path.name.rpartition(_PARTIAL)[2]):
                 path.unlink()
         except OSError:  # another process was first
             continue
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` while several processes read, change and write the same file.
-
-    Where the system or the file system has no locks nothing is locked.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    with file:
-        _lock(file.fileno())
-        yield
+def cannot_write(path: Path, error: OSError) -> LpcamError:
+    """Return what is to be said of a file that cannot be written."""
+    return LpcamError(
+        f"cannot write {path} ({error.strerror or error}): check permissions and free space, then run again"
+    )
 
 
 def write_json(path: Path, value: dict[str, Any], *, sealed: bool = False) -> None:
@@ -130,30 +138,6 @@ def _machine() -> str:
     except OSError:
         return ""
     return hashlib.sha256(text.encode()).hexdigest()[:6]
-
-
-def _is_orphan(name: str) -> bool:
-    """Return whether the process of this machine that was writing a partial file is gone."""
-    machine, _, rest = name.rpartition(_PARTIAL)[2].partition("-")
-    process = rest.partition("-")[0]
-    if not machine or machine != _machine() or not process.isdecimal():
-        return False
-    return not Path("/proc", process).exists()
-
-
-def _cannot_write(path: Path, error: OSError) -> LpcamError:
-    return LpcamError(
-        f"cannot write {path} ({error.strerror or error}): check permissions and free space, then run again"
-    )
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except (ImportError, OSError):
-        return
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import logging
 import math
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,12 +19,13 @@ from torch import Tensor
 from lpcam.backbones.classifier import Classifier
 from lpcam.datasets import photo_size, read_photo
 from lpcam.errors import LpcamError
+from lpcam.memory import unless_exhausted
 from lpcam.precision import computing_in, resolve_precision
 from lpcam.records import Attention, Failure, Photo, ViewFeatures
 from lpcam.runtime import LevelsNetwork, levels_network_of, network_of
 from lpcam.views import check_scales, view, view_size, with_mirror
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
+Result = TypeVar("Result")
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,6 +44,20 @@ class Loaded:
     size: tuple[int, int]
     views: tuple[Tensor, ...]
 
+    @property
+    def pixels(self) -> int:
+        """Of all photos."""
+        return len(self.photos) * math.prod(self.size)
+
+    def halves(self) -> tuple[Loaded, Loaded]:
+        """Return the first half of the photos and the rest, as views of the same memory."""
+        middle = len(self.photos) // 2
+        first, second = (
+            Loaded(self.photos[part], self.size, tuple(entry[part] for entry in self.views))
+            for part in (slice(middle), slice(middle, None))
+        )
+        return first, second
+
 
 class Forward:
     """Sends photos through a classifier and keeps count of the seconds that took.
@@ -57,6 +70,7 @@ class Forward:
         scales: S scales, see `lpcam.views`.
         device: Of the classifier.
         precision: Number format of the forward passes; features come out as float32 from all of them.
+        halved: How often a batch was halved so far, for want of memory.
 
     Raises:
         LpcamError: scales, precision or runtime are unknown, or the runtime cannot be used.
@@ -80,6 +94,8 @@ class Forward:
         self._runtime = runtime
         self._network = network_of(self.classifier, runtime, self.precision)
         self._clock = _CudaClock() if self.device.type == "cuda" else _Clock()
+        self.halved = 0
+        self._too_many_pixels = math.inf  # of a batch that did not fit
         scaled = ", ".join(f"{scale:g}" for scale in self.scales)
         _LOG.info("%s on %s by %s, scales %s with mirrors", self.precision, self.device, runtime, scaled)
 
@@ -94,11 +110,59 @@ class Forward:
         return self._clock.seconds()
 
     def load(self, photos: Sequence[Photo]) -> Loaded | Failure:
-        """Read photos of one size and make their views; a photo that cannot be read is a `Failure`."""
+        """Read photos of one size and make their views; a photo that cannot be read, or held, is a `Failure`."""
         try:
-            pixels = [read_photo(photo.path) for photo in photos]
+            loaded = unless_exhausted(lambda: self._read(photos))
         except LpcamError as error:
             return Failure(photos[0].name, str(error))
+        return loaded or Failure(photos[0].name, self._too_large("it"))
+
+    def each(
+        self, batches: Sequence[tuple[Photo, ...]], readers: int, work: Callable[[Loaded], Result]
+    ) -> Iterator[tuple[Loaded, Result] | Failure]:
+        """Yield what ``work`` makes of every batch, in order, while the next are read.
+
+        Where host or device are out of memory, the batch is halved and both halves are tried; from then on a batch of
+        as many pixels is halved at once. A single photo is tried twice, and is then a `Failure`.
+
+        Args:
+            batches: Photos of one size each.
+            readers: Threads that read ahead, see `load_ahead`.
+            work: Sends photos through the classifier.
+        """
+        for loaded in load_ahead(self.load, batches, readers):
+            if isinstance(loaded, Failure):
+                yield loaded
+            else:
+                yield from self._fitted(loaded, work)
+
+    def _fitted(self, loaded: Loaded, work: Callable[[Loaded], Result]) -> Iterator[tuple[Loaded, Result] | Failure]:
+        alone = len(loaded.photos) == 1
+        if alone or loaded.pixels < self._too_many_pixels:
+            result = unless_exhausted(lambda: work(loaded))
+            if result is None and alone:
+                result = unless_exhausted(lambda: work(loaded))
+            if result is not None:
+                yield loaded, result
+                return
+            if alone:
+                height, width = loaded.size
+                yield Failure(loaded.photos[0].name, self._too_large(f"a photo of {height}×{width} px"))
+                return
+            self._too_many_pixels = loaded.pixels
+        self.halved += 1
+        for half in loaded.halves():
+            yield from self._fitted(half, work)
+
+    def _too_large(self, what: str) -> str:
+        scales = ",".join(f"{scale:g}" for scale in self.scales)
+        return (
+            f"out of memory: {what} at the scales {scales} does not fit into what is free of {self.device}: free some, "
+            "leave out the largest of --scales, or scale the photo down"
+        )
+
+    def _read(self, photos: Sequence[Photo]) -> Loaded:
+        pixels = [read_photo(photo.path) for photo in photos]
         height, width = pixels[0].shape[:2]
         net = self.classifier
         sizes = [view_size((height, width), scale, net.minimum_side) for scale in self.scales]
@@ -233,42 +297,10 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def release_memory() -> None:
-    """Give freed memory back to the system, where the C library can do that.
-
-    Views of many sizes fragment the heap of glibc, which otherwise keeps what was freed: resident memory would grow
-    with the number of photo sizes seen. Costs a few milliseconds.
-    """
-    trim = _of_glibc("malloc_trim")
-    if trim is not None:
-        trim(0)
-
-
-@contextlib.contextmanager
-def reused_memory(device: torch.device) -> Iterator[None]:
-    """Let freed memory be used again at once instead of going back to the system, while forwards run on the CPU.
-
-    By default glibc maps every large tensor anew and unmaps it when it is freed, and the system then clears each page
-    of each activation. This is a setting of the whole process; at the end large blocks are mapped again, and what is
-    free goes back.
-    """
-    option = _of_glibc("mallopt") if device.type == "cpu" else None
-    if option is None:
-        yield
-        return
-    option(_M_TRIM_THRESHOLD, 2**31 - 1)
-    option(_M_MMAP_MAX, 0)
-    try:
-        yield
-    finally:
-        option(_M_MMAP_MAX, 65536)
-        option(_M_MMAP_THRESHOLD, 32 << 20)  # what glibc's own rule comes to once such a block was freed
-        option(_M_TRIM_THRESHOLD, 64 << 20)
-        release_memory()
-
-
-def _of_glibc(name: str) -> Callable[..., int] | None:
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+def halving_notices(halved: int) -> tuple[str, ...]:
+    """Return what a user should know of batches that were halved for want of memory."""
+    again = "once" if halved == 1 else f"{halved} times"
+    return (f"out of memory: batches were halved {again}; a smaller --batch-size fits",) if halved else ()
 
 
 def plan_batches(photos: Sequence[Photo], batch_size: int) -> list[tuple[Photo, ...]]:

@@ -10,7 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, release_memory, reused_memory
+from lpcam.forward import Forward, Loaded, halving_notices, plan_batches
+from lpcam.interrupts import stop_here
+from lpcam.memory import release_memory, reused_memory
 from lpcam.methods import Method
 from lpcam.methods.attention import guide
 from lpcam.propagation import Propagation, Scene
@@ -59,9 +61,9 @@ def generate(
         progress: Told after every photo.
 
     Returns:
-        The report; a notice counts the maps that are zero everywhere.
+        The report; notices count maps that are zero everywhere, and how often a batch was halved for want of memory.
     """
-    started, before = time.perf_counter(), forward.seconds
+    started, before, halved_before = time.perf_counter(), forward.seconds, forward.halved
     kind = forward.device.type
     batches = _batches(photos, execution.batch_on(kind), is_waiting)
     planned = sum(len(batch) for batch in batches)
@@ -69,13 +71,18 @@ def generate(
     failures: list[Failure] = []
     done = 0
     empty: Counter[str] = Counter(dict.fromkeys(methods, 0))
+
+    def work(loaded: Loaded) -> dict[str, list[ActivationMaps]]:
+        return activation_maps(forward, loaded, methods, attention, propagation)
+
     with reused_memory(forward.device), ThreadPoolExecutor(writers, thread_name_prefix="lpcam-write") as writer:
         pending: deque[Future[Counter[str]]] = deque()
-        for loaded in load_ahead(forward.load, batches, execution.readers_on(kind)):
-            if isinstance(loaded, Failure):
-                failures.append(loaded)
+        for batch in forward.each(batches, execution.readers_on(kind), work):
+            if isinstance(batch, Failure):
+                failures.append(execution.tolerate(batch))
                 continue
-            for name, method_maps in activation_maps(forward, loaded, methods, attention, propagation).items():
+            loaded, found = batch
+            for name, method_maps in found.items():
                 arrived = _arrival(forward.device)
                 for photo, maps in zip(loaded.photos, method_maps, strict=True):
                     pending.append(writer.submit(_write, name, sinks[name], photo.name, maps, arrived))
@@ -84,9 +91,11 @@ def generate(
             if done % _PHOTOS_BETWEEN_RELEASES < len(loaded.photos):
                 release_memory()
             progress("generate", done + len(failures), planned)
+            stop_here()  # what was handed on is written when the block is left
         _settle(pending, empty, most=0)
-    seconds = time.perf_counter() - started
-    return StageReport(done, 0, tuple(failures), seconds, forward.seconds - before, empty_notices(empty), empty)
+    seconds, halved = time.perf_counter() - started, forward.halved - halved_before
+    notices = (*empty_notices(empty), *halving_notices(halved))
+    return StageReport(done, 0, tuple(failures), seconds, forward.seconds - before, notices, empty, halved=halved)
 
 
 def empty_notices(empty: Mapping[str, int]) -> tuple[str, ...]:

@@ -149,6 +149,7 @@ class StageReport:
         notices: What a user should know, one line each.
         empty_maps: By method, the maps that are zero everywhere.
         next_steps: How to go on with what was made, one line each.
+        halved: How often a batch was halved for want of memory.
     """
 
     images: int
@@ -159,6 +160,7 @@ class StageReport:
     notices: tuple[str, ...] = ()
     empty_maps: Mapping[str, int] = field(default_factory=dict)
     next_steps: tuple[str, ...] = ()
+    halved: int = 0
 
     @classmethod
     def merged(cls, reports: Sequence[StageReport], seconds: float) -> StageReport:
@@ -174,6 +176,7 @@ class StageReport:
             seconds,
             sum(report.backbone_seconds for report in reports),
             empty_maps=empty,
+            halved=sum(report.halved for report in reports),
         )
 
     def as_json(self) -> dict[str, object]:
@@ -204,6 +207,7 @@ class Execution:
         precision: Number format of the forward passes: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for
             what the device is fastest in.
         runtime: What carries the network out: ``torch``, ``compile`` (torch.compile) or ``openvino``.
+        strict: Stop at the first photo that cannot be processed, in place of going on without it.
 
     Raises:
         LpcamError: a number is too small.
@@ -214,11 +218,22 @@ class Execution:
     workers: int | None = None
     precision: str = "float32"
     runtime: str = "torch"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch size", self.batch_size, 1), ("workers", self.workers, 0)):
             if value is not None and value < least:
                 raise LpcamError(f"{name} is {value}: choose {least} or more")
+
+    def tolerate(self, failure: Failure) -> Failure:
+        """Return a failure, or refuse to go on with it.
+
+        Raises:
+            LpcamError: under ``strict``.
+        """
+        if self.strict:
+            raise LpcamError(f"stopped at photo {failure.name} (--strict): {failure.reason}")
+        return failure
 
     def on(self, kind: str) -> str:
         """Return in words how photos go through on ``cpu`` or ``cuda``."""

@@ -8,8 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lpcam.checksums import forget
 from lpcam.errors import LpcamError
-from lpcam.files import locked, read_json, write_atomically, write_json
+from lpcam.files import read_json, write_atomically, write_json
+from lpcam.locks import locked
 from lpcam.records import Failure
 
 DEFAULT = Path("lpcam_work")
@@ -92,13 +94,22 @@ class Workspace:
             write_atomically(self.failures, lambda partial: _write(partial, text))
 
     def failed(self) -> list[dict[str, Any]]:
-        """Return what ``failures.jsonl`` says: stage, name and reason of every photo that could not be processed."""
-        return [json.loads(line) for line in self._failure_lines()]
+        """Return what ``failures.jsonl`` says: stage, name and reason of every photo that could not be processed.
 
-    def _failure_lines(self) -> list[str]:
+        Raises:
+            LpcamError: it is damaged.
+        """
         if not self.failures.exists():
             return []
-        return [line for line in self.failures.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            text = self.failures.read_text(encoding="utf-8")
+            found = [json.loads(line) for line in text.split("\n") if line.strip()]
+            return [{key: str(entry[key]) for key in ("stage", "name", "reason")} for entry in found]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LpcamError(
+                f"{self.failures} is damaged ({' '.join(str(error).split())}): delete it; stages that run again name "
+                "their photos anew"
+            ) from error
 
 
 def claim_seeds(
@@ -130,14 +141,24 @@ def seeds_made_by(folder: Path) -> dict[str, Any]:
     Raises:
         LpcamError: the record is damaged.
     """
-    made_by = _seed_record(folder).get("made_by", {})
+    made_by = seed_record(folder).get("made_by", {})
     return made_by if isinstance(made_by, dict) else {}
+
+
+def seed_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a folder of seeds: ``made_by`` and ``splits``; nothing where it has none.
+
+    Raises:
+        LpcamError: it is damaged.
+    """
+    record = folder / SEED_RECORD
+    return read_json(record, repair=f"delete {folder} or choose another --out") if record.exists() else {}
 
 
 def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffixes: set[str], overwrite: bool) -> None:
     # before the record: who reads no record must not see the seeds that followed it
     there = _seeds(folder, suffixes, made_by)
-    record = {} if overwrite else _seed_record(folder)
+    record = {} if overwrite else seed_record(folder)
     splits = record.get("splits", {})
     same = record.get("made_by") == made_by and splits.get(split, photos) == photos
     if same and split in splits:
@@ -148,21 +169,18 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffi
             "with other parts or by another tool: "
             "add --overwrite to replace them, or choose another --out or --workspace"
         )
-    for path in _seeds(folder, suffixes, made_by, _made_before(folder)) if overwrite else ():
-        path.unlink()
+    if overwrite:
+        for path in _seeds(folder, suffixes, made_by, _made_before(folder)):
+            path.unlink()
+        forget(folder)
     record = {"made_by": made_by, "splits": {**(splits if same else {}), split: photos}}
     write_json(folder / SEED_RECORD, record, sealed=True)
-
-
-def _seed_record(folder: Path) -> dict[str, Any]:
-    record = folder / SEED_RECORD
-    return read_json(record, repair=f"delete {folder} or choose another --out") if record.exists() else {}
 
 
 def _made_before(folder: Path) -> dict[str, Any]:
     """Return what made the seeds that are replaced, as far as the record can be read."""
     try:
-        made_by = _seed_record(folder).get("made_by", {})
+        made_by = seed_record(folder).get("made_by", {})
     except LpcamError:
         return {}
     return made_by if isinstance(made_by, dict) else {}
@@ -170,7 +188,14 @@ def _made_before(folder: Path) -> dict[str, Any]:
 
 def _seeds(folder: Path, suffixes: set[str], *made_by: dict[str, Any]) -> list[Path]:
     """Return the seeds of a folder, and what lies beside them in the sub-folders that ``made_by`` names."""
-    parts = {name for made in made_by for name in made.get("parts", {}) if Path(name).name == name}
+    named = (made.get("parts") for made in made_by)
+    parts = {
+        name
+        for of in named
+        if isinstance(of, dict)
+        for name in of
+        if name not in ("", "..") and Path(name).name == name
+    }
     found = [path for suffix in suffixes for path in folder.glob(f"*{suffix}")]
     found += [path for name in parts for suffix in _PART_SUFFIXES for path in (folder / name).glob(f"*{suffix}")]
     return sorted(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ class Echo:
                 raise LpcamError("this cannot be done: do something else")
             if shard == "break":
                 raise KeyError("a bug")
+            if shard == "sleep":
+                time.sleep(0.5)
+            if shard == "interrupt":
+                os.kill(os.getppid(), signal.SIGINT)
+                time.sleep(0.5)  # until the driver was told
             if shard == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             if shard == "threads":

@@ -36,6 +36,7 @@ from benchmarks import (
 )
 from benchmarks.record import Check, Findings, Timing
 from lpcam import corridor
+from lpcam.datasets import photo_size
 from lpcam.errors import LpcamError
 from lpcam.evaluation import SeedScores
 from lpcam.methods.cam import Cam, class_activation
@@ -225,6 +226,13 @@ def test_synthetic_photos_are_a_voc_split_and_the_same_every_time(tmp_path):
     assert split.photos[2].path.read_bytes() == again.photos[2].path.read_bytes()
 
 
+def test_synthetic_photos_of_many_sizes(tmp_path):
+    split = photos.write_photos(tmp_path, 8, size=(30, 40), spread=0.4).open()
+    sizes = [photo_size(photo.path) for photo in split.photos]
+    assert len(set(sizes)) > 4
+    assert all(18 <= height <= 30 and 24 <= width <= 40 for height, width in sizes)
+
+
 @pytest.mark.parametrize("arch", ["resnet50", "torchvision/mobilenet_v2"])
 def test_random_classifiers_load_and_have_features_of_a_healthy_scale(tmp_path, arch):
     net = photos.write_classifier(arch, tmp_path / "w.pth").load(photos.CLASSES, "cpu")
@@ -385,10 +393,36 @@ def test_cost_runs():
 def test_memory_runs(monkeypatch):
     memory = importlib.import_module("benchmarks.memory")
     monkeypatch.setattr(memory, "in_new_process", lambda call, **arguments: call(**arguments))
-    rows = dry("memory").results["runs"]
+    results = dry("memory").results
+    rows = results["runs"]
     assert [row["photos"] for row in rows] == [2, 4]
+    assert [row["photos"] for row in results["many_sizes"]] == [2, 3]
     assert rows[1]["store_bytes"] > rows[0]["store_bytes"]
     assert rows[1]["side_bytes"] > 0
+
+
+def test_many_runs_and_counts_every_photo(monkeypatch):
+    many = importlib.import_module("benchmarks.many")
+    monkeypatch.setattr(many, "in_new_process", lambda call, **arguments: call(**arguments))
+    findings = dry("many")
+    assert [(row["photos"], row["broken"]) for row in findings.results["runs"]] == [(20, 2), (40, 4)]
+    counted = [check for check in findings.checks if check.equality]
+    assert len(counted) == 2
+    assert all(check.value == 0 for check in counted)
+
+
+def test_many_notices_a_photo_that_is_lost_and_one_that_is_not_reported(monkeypatch):
+    many = importlib.import_module("benchmarks.many")
+
+    def careless(call, *, root, name):
+        answer = call(root=root, name=name)
+        if name == "generate":
+            next(Workspace(Path(root) / "work").seeds("cam", "irn").glob("*.npy")).unlink()
+        return {**answer, "failed": answer["failed"][1:]}
+
+    monkeypatch.setattr(many, "in_new_process", careless)
+    rows = many.run(many.DRY).results["runs"]
+    assert [(row["misjudged"], row["misseeded"]) for row in rows] == [(2, 1), (2, 1)]
 
 
 def test_report_runs(monkeypatch):

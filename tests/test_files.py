@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lpcam.errors import LpcamError
-from lpcam.files import locked, read_json, sweep, write_atomically, write_json
+from lpcam.files import read_json, sweep, write_atomically, write_json
 
 
 def test_what_is_sealed_is_refused_once_it_changed(tmp_path):
@@ -117,22 +117,3 @@ def test_the_partial_name_does_not_reach_the_bytes(tmp_path):
         write_atomically(path, lambda partial: torch.save({"a": torch.zeros(2)}, partial))
         found.append(path.read_bytes())
     assert found[0] == found[1]
-
-
-def test_a_lock_lets_one_in_at_a_time(tmp_path):
-    count = tmp_path / "count"
-    count.write_text("0")
-
-    def add(_):
-        with locked(tmp_path / "w" / ".lock"):
-            count.write_text(str(int(count.read_text()) + 1))
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(add, range(200)))
-    assert count.read_text() == "200"
-
-
-def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):
-    (tmp_path / "a").write_text("")
-    with pytest.raises(LpcamError, match="check permissions"), locked(tmp_path / "a" / ".lock"):
-        pass

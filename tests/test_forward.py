@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from PIL import Image
 
 from lpcam.backbones.classifier import Blueprint, Classifier
 from lpcam.errors import LpcamError
-from lpcam.forward import Forward, Loaded, _of_glibc, load_ahead, plan_batches, resolve_device, reused_memory
+from lpcam.forward import Forward, Loaded, load_ahead, plan_batches, resolve_device
 from lpcam.records import ActivationMaps, Failure, Photo
 from lpcam.refiners import get_refiner
 from tests.tiny import tiny_classifier
@@ -138,40 +139,6 @@ def test_another_precision_rounds_and_still_gives_float32(tmp_path, precision, m
     assert (exact.precision, rough.precision) == ("float32", precision)
 
 
-def test_while_forwards_run_nothing_is_mapped_and_afterwards_it_is_again(monkeypatch):
-    calls = []
-    monkeypatch.setattr("lpcam.forward._of_glibc", lambda name: lambda *of: calls.append((name, *of)))
-    with reused_memory(torch.device("cpu")):
-        assert calls == [("mallopt", -1, 2**31 - 1), ("mallopt", -4, 0)]
-        calls.clear()
-    assert calls == [("mallopt", -4, 65536), ("mallopt", -3, 32 << 20), ("mallopt", -1, 64 << 20), ("malloc_trim", 0)]
-
-
-@pytest.mark.skipif(_of_glibc("mallopt") is None, reason="needs glibc")
-def test_a_large_tensor_takes_the_pages_of_the_one_before():
-    """In a process of its own: what other tests left on the heap may stand in the way of 64 MB."""
-    counted = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True, check=True).stdout
-    assert int(counted) < 5 * 16384  # of the ten times it takes otherwise
-
-
-_FAULTS = """
-import resource, torch
-from lpcam.forward import reused_memory
-with reused_memory(torch.device("cpu")):
-    torch.ones(16 << 20)  # 64 MB, 16384 pages
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        torch.ones(16 << 20)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-def test_memory_of_another_device_is_left_alone(monkeypatch):
-    monkeypatch.setattr("lpcam.forward._of_glibc", lambda name: pytest.fail("asked for"))
-    with reused_memory(torch.device("cuda")):
-        pass
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the threads in /proc")
 def test_a_thread_that_loads_or_writes_starts_no_torch_workers(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)).save(tmp_path / "a.png")
@@ -186,3 +153,144 @@ def test_a_thread_that_loads_or_writes_starts_no_torch_workers(tmp_path):
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(grown).result() == 0
+
+
+def of_one_size(tmp_path, count, name="p", size=(8, 8)) -> list[Photo]:
+    random = np.random.default_rng(0)
+    return [save(tmp_path / f"{name}{index}.png", random.integers(0, 255, (*size, 3))) for index in range(count)]
+
+
+def exhausted_beyond(most, tried):
+    """Work that needs more memory than there is for batches of more photos."""
+
+    def work(loaded):
+        tried.append(len(loaded.photos))
+        if len(loaded.photos) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [photo.name for photo in loaded.photos]
+
+    return work
+
+
+@pytest.mark.parametrize("readers", [0, 2])
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_the_order_is_kept(tmp_path, readers):
+    photos = of_one_size(tmp_path, 7)
+    forward, tried = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 0.5)), []
+    found = list(forward.each([tuple(photos)], readers, exhausted_beyond(2, tried)))
+    assert [names for _, names in found] == [["p0"], ["p1", "p2"], ["p3", "p4"], ["p5", "p6"]]
+    assert tried == [7, 3, 1, 2, 2, 2], "four photos did not need to be tried: three did not fit"
+    assert forward.halved == 3
+    for loaded, _ in found:
+        for alone, together in zip(forward.load(loaded.photos).views, loaded.views, strict=True):
+            assert torch.equal(alone, together)
+
+
+def test_what_did_not_fit_once_is_not_tried_again(tmp_path):
+    small, large = of_one_size(tmp_path, 4), of_one_size(tmp_path, 4, "q", (16, 16))
+    forward, tried = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,)), []
+    list(forward.each([tuple(small)], 0, exhausted_beyond(2, tried)))
+    list(forward.each([tuple(small), tuple(small[:3]), tuple(large[:2])], 0, exhausted_beyond(9, tried)))
+    assert tried == [4, 2, 2, 2, 2, 3, 1, 1], "as many pixels as the four had are too many, fewer are not"
+    assert forward.halved == 3
+
+
+def test_a_photo_that_does_not_fit_alone_is_a_failure_and_the_others_go_on(tmp_path):
+    photos, tried = [*of_one_size(tmp_path, 1, "huge", (16, 24)), *of_one_size(tmp_path, 2)], []
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 2.0))
+
+    def work(loaded):
+        tried.append(loaded.photos[0].name)
+        if loaded.size == (16, 24):
+            raise MemoryError
+        return len(loaded.photos)
+
+    failure, (_, count) = forward.each([(photos[0],), tuple(photos[1:])], 1, work)
+    assert tried == ["huge0", "huge0", "p0"], "tried once more after memory was given back"
+    assert failure == Failure(
+        "huge0",
+        "out of memory: a photo of 16×24 px at the scales 1,2 does not fit into what is free of cpu: free some, "
+        "leave out the largest of --scales, or scale the photo down",
+    )
+    assert (count, forward.halved) == (2, 0)
+
+
+def test_photos_that_do_not_fit_while_they_are_read_are_read_one_by_one(tmp_path, monkeypatch):
+    photos = of_one_size(tmp_path, 3)
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,))
+
+    def read(path):
+        if path.stem == "p1":
+            raise MemoryError
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr("lpcam.forward.read_photo", read)
+    found = list(forward.each([tuple(photos)], 1, lambda loaded: [photo.name for photo in loaded.photos]))
+    assert [of if isinstance(of, Failure) else of[1] for of in found] == [["p0"], found[1], ["p2"]]
+    assert isinstance(found[1], Failure)
+    assert found[1].reason.startswith("out of memory: it at the scales 1 does not fit")
+
+
+def test_a_mistake_of_ours_in_the_work_is_not_taken_for_a_want_of_memory(tmp_path):
+    def work(loaded):
+        raise RuntimeError("expected 3 channels")
+
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,))
+    with pytest.raises(RuntimeError, match="expected 3 channels"):
+        list(forward.each([tuple(of_one_size(tmp_path, 2))], 0, work))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds the address space")
+@pytest.mark.parametrize("stage", ["generate", "extract"])
+def test_a_process_of_bounded_memory_halves_batches_reports_the_photo_that_is_too_large_and_goes_on(tmp_path, stage):
+    of_one_size(tmp_path, 8, size=(256, 256))
+    of_one_size(tmp_path, 1, "huge", (2048, 2048))
+    arguments = [sys.executable, "-c", _BOUNDED, str(tmp_path), stage]
+    answer = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout)
+    assert found["names"] == [f"p{index}" for index in range(8)]
+    assert found["equal"]
+    assert found["halved"] >= 1
+    ((name, reason),) = found["failures"]
+    assert name == "huge0"
+    assert "2048×2048" in reason
+
+
+_BOUNDED = """
+import json, resource, sys
+from pathlib import Path
+import torch
+from lpcam.extract import extract_photos
+from lpcam.forward import Forward
+from lpcam.generate import generate
+from lpcam.methods.cam import Cam
+from lpcam.records import Execution, Photo
+from tests.test_forward import convolution
+
+torch.set_num_threads(1)
+folder, stage = Path(sys.argv[1]), sys.argv[2]
+paths = [*sorted(folder.glob("p*")), folder / "huge0.png"]
+photos = [Photo(path.stem, path, (0,)) for path in paths]
+forward = Forward(convolution(1024), (1.0,))  # 16 MB of features a photo of 256x256, and as much for its mirror
+net = forward.classifier
+
+def run(photos, batch):
+    execution = Execution(device="cpu", batch_size=batch, workers=1)
+    if stage == "generate":
+        found = {}
+        cam, sink = Cam(net.class_weights), found.__setitem__
+        report = generate(photos, forward, {"cam": cam}, {"cam": sink}, execution=execution)
+        return {name: maps.high_res for name, maps in found.items()}, report.failures
+    entries, failures = extract_photos(photos, forward, "float32", execution, lambda done: None)
+    return {entry.name: entry.features for entry in entries}, failures
+
+expected, _ = run(photos[:8], 1)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20), -1))
+found, failures = run(photos, 8)
+print(json.dumps({
+    "names": list(found),
+    "equal": all(torch.allclose(found[name], expected[name], atol=1e-4) for name in found),
+    "halved": forward.halved,
+    "failures": [[failure.name, failure.reason] for failure in failures],
+}))
+"""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import lpcam.generate
 from lpcam.forward import Forward
 from lpcam.generate import generate
 from lpcam.methods.cam import Cam
@@ -104,3 +105,22 @@ def test_a_photo_that_cannot_be_read_is_a_failure(tmp_path):
     )
     assert [failure.name for failure in report.failures] == ["x"]
     assert list(found["cam"]) == ["a"]
+
+
+@pytest.mark.parametrize(("batch", "notice"), [(2, "once"), (4, "3 times")])
+def test_batches_that_were_halved_are_told(tmp_path, monkeypatch, batch, notice):
+    photos = [half_red_half_green(tmp_path / f"{index}.png") for index in range(batch)]
+    made = lpcam.generate.activation_maps
+
+    def exhausted(forward, loaded, *options):
+        if len(loaded.photos) > 1:
+            raise MemoryError
+        return made(forward, loaded, *options)
+
+    methods, execution = {"cam": Cam(torch.eye(2, 3))}, Execution(batch_size=batch)
+    expected, alone = run(photos, methods)
+    monkeypatch.setattr("lpcam.generate.activation_maps", exhausted)
+    report, found = run(photos, methods, execution=execution)
+    assert report.notices == (f"out of memory: batches were halved {notice}; a smaller --batch-size fits",)
+    assert expected.notices == ()
+    assert all(torch.equal(found["cam"][name].high_res, alone["cam"][name].high_res) for name in alone["cam"])

@@ -15,6 +15,9 @@ ORDER = (  # a room imports only from rooms further left
     "errors",
     "records",
     "files",
+    "interrupts",
+    "locks",
+    "checksums",
     "pickles",
     "tensorfile",
     "profiles",
@@ -30,6 +33,7 @@ ORDER = (  # a room imports only from rooms further left
     "store",
     "precision",
     "runtime",
+    "memory",
     "forward",
     "engines",
     "extract",
@@ -48,6 +52,7 @@ ORDER = (  # a room imports only from rooms further left
     "training",
     "report",
     "inspection",
+    "verification",
     "demo",
 )
 PURE = {"kmeans", "methods", "evaluation"}  # tensors in, tensors out

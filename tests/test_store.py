@@ -6,7 +6,9 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 
+from lpcam import tensorfile
 from lpcam.errors import LpcamError
 from lpcam.records import Failure
 from lpcam.store import (
@@ -179,6 +181,35 @@ def test_a_manifest_that_was_changed_is_refused(tmp_path, change):
     path.write_text(json.dumps(manifest))
     with pytest.raises(LpcamError, match=r"checksum does not hold|is no shard"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, tensors: tensors.pop("features"),
+        lambda header, tensors: tensors.update(features=tensors["features"][:-1]),
+        lambda header, tensors: tensors.update(features=tensors["features"][:, :-1].contiguous()),
+        lambda header, tensors: tensors.update(cam=tensors["cam"][1:]),
+        lambda header, tensors: header["photos"][0].update(grid=6),
+        lambda header, tensors: header["photos"][0].update(grid=[-2, -3]),
+        lambda header, tensors: header["photos"][0].update(labels=[2]),
+        lambda header, tensors: header["photos"][0].update(labels=["sheep"]),
+        lambda header, tensors: header["photos"][0].pop("size"),
+        lambda header, tensors: header.update(failures=[3]),
+        lambda header, tensors: header.pop("names"),
+    ],
+)
+def test_a_shard_whose_parts_do_not_fit_is_refused_even_if_its_checksum_holds(tmp_path, change):
+    write(tmp_path, photos(), 5)
+    path = tmp_path / "shard-00000.safetensors"
+    header = tensorfile.description_of(path, "lpcam")
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(header, tensors)
+    tensorfile.save(path, tensors, "lpcam", json.dumps(header))
+    write_manifest(tmp_path, description(), 1, torch.eye(2, CHANNELS), {})
+    with pytest.raises(LpcamError, match=r"shard-00000\S+ is half-written or damaged"):
+        FeatureStore(tmp_path)
 
 
 def test_a_shard_is_complete_only_for_its_own_photos_and_description(tmp_path):

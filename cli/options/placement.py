@@ -32,6 +32,7 @@ execution_options = stacked(
         shell_complete=one_of(RUNTIMES),
         help="What carries the network out: torch, compile or openvino. [default: torch]",
     ),
+    _option("--strict", is_flag=True, default=None, help="Stop at the first photo that cannot be processed."),
     _option("--compile", "runtime", flag_value="compile", help="The same as --runtime compile: torch.compile."),
 )
 
@@ -58,7 +59,7 @@ def placement_options(*, divided: bool) -> Callable[[Command], Command]:
 
 def take_execution(options: dict[str, Any]) -> Execution:
     """Remove the execution options and return them."""
-    return Execution(**take(options, "device", "batch_size", "workers", "precision", "runtime"))
+    return Execution(**take(options, "device", "batch_size", "workers", "precision", "runtime", "strict"))
 
 
 def take_placement(options: dict[str, Any]) -> Placement:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from lpcam.engines import Placement, Runner, Tick, map_shards, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.forward import resolve_device
 from lpcam.kmeans import ENGINES, VectorSource, placed
+from lpcam.locks import file_lock, folder_lock, reading, working_on
 from lpcam.profiles import Profile
 from lpcam.prototypes import (
     Centres,
@@ -93,18 +96,29 @@ def cluster(
     """
     refuse(kmeans, placement)
     started = time.perf_counter()
-    store = features or FeatureStore(workspace.features)
-    if workspace.prototypes.exists() and not overwrite:
-        prototypes = same_prototypes(workspace.prototypes, provenance_of(store.description, profile, seed))
-        _LOG.info("%s was made so and is kept", workspace.prototypes)
-    else:
-        settled = settled_profile(store, len(store.description.classes), profile, seed)
-        _LOG.info("filter %s, k %d, tau %g, %d starts", settled.filter, settled.k, settled.tau, settled.restarts)
-        provenance = provenance_of(store.description, settled, seed)
-        job = ClusterJob(workspace.features.resolve(), settled, seed, kmeans)
-        prototypes = Prototypes(by_class(job, store, placement, device, progress), provenance)
-        prototypes.save(workspace.prototypes)
+    with making(workspace, workspace.prototypes, reads=features is None):
+        store = features or FeatureStore(workspace.features)
+        if workspace.prototypes.exists() and not overwrite:
+            prototypes = same_prototypes(workspace.prototypes, provenance_of(store.description, profile, seed))
+            _LOG.info("%s was made so and is kept", workspace.prototypes)
+        else:
+            settled = settled_profile(store, len(store.description.classes), profile, seed)
+            _LOG.info("filter %s, k %d, tau %g, %d starts", settled.filter, settled.k, settled.tau, settled.restarts)
+            provenance = provenance_of(store.description, settled, seed)
+            parts = parts_of(workspace.prototypes.absolute(), kmeans) if features is None else None
+            job = ClusterJob(workspace.features.resolve(), settled, seed, kmeans, provenance, parts)
+            prototypes = Prototypes(by_class(job, store, placement, device, progress), provenance)
+            prototypes.save(workspace.prototypes)
+            remove_parts(workspace.prototypes)
     return report_of(prototypes, time.perf_counter() - started, profile)
+
+
+@contextmanager
+def making(workspace: Workspace, result: Path, *, reads: bool = True) -> Iterator[None]:
+    """Wait for the features to be written, where they are read, and for whoever makes the same file."""
+    features = reading(folder_lock(workspace.features), stage="lpcam cluster") if reads else nullcontext()
+    with features, working_on(file_lock(result), stage="lpcam cluster"):
+        yield
 
 
 def refuse(kmeans: str, placement: Placement) -> None:
@@ -129,20 +143,48 @@ class ClassJob(ABC, Generic[Hyper]):
         profile: Hyper-parameters.
         seed: Of the data set; each class derives its own.
         kmeans: Engine of the k-means.
+        made: What the result will say of itself.
+        parts: Folder of the classes that are done, so that a run that was interrupted goes on; None keeps none.
     """
 
     features: Path
     profile: Hyper
     seed: int
     kmeans: str
+    made: Any
+    parts: Path | None
 
     def open(self, device: str) -> Runner:
         """Open the store and return the function that does a class."""
         return self.of(FeatureStore(self.features), resolve_device(device))
 
-    @abstractmethod
     def of(self, store: Described, device: str) -> Runner:
-        """Return the function that does a class from a store that is open."""
+        """Return the function that does a class from a store that is open, unless an earlier run did it."""
+        build = self.builder(store, device)
+
+        def run(label: int, tick: Tick) -> Any:
+            if self.parts is None:
+                return build(label, tick)
+            path, made = self.parts / f"{label:05d}.safetensors", _of_one(self.made, label)
+            found = self.kept(path, made)
+            if found is None:
+                found = build(label, tick)
+                self.keep(path, found, made)
+            return found
+
+        return run
+
+    @abstractmethod
+    def builder(self, store: Described, device: str) -> Runner:
+        """Return the function that builds a class."""
+
+    @abstractmethod
+    def keep(self, path: Path, found: Any, made: Any) -> None:
+        """Write what was built of one class."""
+
+    @abstractmethod
+    def kept(self, path: Path, made: Any) -> Any:
+        """Return what was written of one class, if it was made so."""
 
     def place(self, device: str) -> str:
         """Return where the vectors of a class lie: FAISS has them on the CPU."""
@@ -163,6 +205,22 @@ def by_class(
     )
 
 
+def parts_of(result: Path, kmeans: str) -> Path:
+    """Return the folder of the classes that are done while a file is being made by a k-means engine."""
+    return result.with_name(f".{result.name}.{kmeans}-parts")
+
+
+def remove_parts(result: Path) -> None:
+    """Remove the classes that were kept while a file was being made, of all engines."""
+    for folder in result.parent.glob(f".{result.name}.*-parts"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _of_one(made: Any, label: int) -> Any:
+    """Return what the file of one class says of itself."""
+    return replace(made, classes=(made.classes[label],))
+
+
 def report_of(prototypes: Prototypes, seconds: float, asked: Profile) -> ClusterReport:
     """Return what is to be said of prototypes that a profile asked for."""
     made = prototypes.provenance
@@ -174,8 +232,8 @@ def report_of(prototypes: Prototypes, seconds: float, asked: Profile) -> Cluster
 class ClusterJob(ClassJob[Profile]):
     """Builds the centres of classes."""
 
-    def of(self, store: Described, device: str) -> Runner:
-        """Return the function that builds the centres of a class from a store that is open."""
+    def builder(self, store: Described, device: str) -> Runner:
+        """Return the function that builds the centres of a class."""
         gather = gatherer(store, self.profile, self.seed, self.place(device))
         weights = store.class_weights().double()  # once: a copy for each of many classes tears the heap apart
 
@@ -183,6 +241,18 @@ class ClusterJob(ClassJob[Profile]):
             return build_class(partial(gather, label), weights, label, self.profile, seed=self.seed, engine=self.kmeans)
 
         return build
+
+    def keep(self, path: Path, found: Centres, made: Provenance) -> None:
+        """Write the centres of one class as a prototype file."""
+        Prototypes((found,), made).save(path)
+
+    def kept(self, path: Path, made: Provenance) -> Centres | None:
+        """Return the centres of one class, if they were made so."""
+        try:
+            prototypes = Prototypes.load(path)
+        except LpcamError:
+            return None
+        return prototypes.centres[0] if prototypes.provenance == made else None
 
 
 def provenance_of(description: Description, profile: Profile, seed: int) -> Provenance:

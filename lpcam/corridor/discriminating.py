@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpcam.corridor.clustering import made_from, made_otherwise, refuse
+from lpcam.corridor.clustering import made_from, made_otherwise, making, refuse
 from lpcam.discriminants import (
     DiscriminantProvenance,
     Discriminants,
@@ -80,14 +80,15 @@ def cluster_discriminants(
     """
     refuse("auto", placement)
     started = time.perf_counter()
-    store = FeatureStore(workspace.features)
-    provenance = DiscriminantProvenance(**made_from(store.description, 0), profile=profile)
-    if workspace.discriminants.exists() and not overwrite:
-        made = _same_discriminants(workspace.discriminants, provenance)
-    else:
-        lines, counts = _fitted(store, workspace.features.resolve(), profile, placement, device, progress)
-        made = Discriminants(lines, counts, provenance)
-        made.save(workspace.discriminants)
+    with making(workspace, workspace.discriminants):
+        store = FeatureStore(workspace.features)
+        provenance = DiscriminantProvenance(**made_from(store.description, 0), profile=profile)
+        if workspace.discriminants.exists() and not overwrite:
+            made = _same_discriminants(workspace.discriminants, provenance)
+        else:
+            lines, counts = _fitted(store, workspace.features.resolve(), profile, placement, device, progress)
+            made = Discriminants(lines, counts, provenance)
+            made.save(workspace.discriminants)
     return _report(made, time.perf_counter() - started)
 
 

@@ -10,6 +10,7 @@ from lpcam.engines import Placement, Runner, own_device, runs_here
 from lpcam.errors import LpcamError
 from lpcam.extract import DEFAULT_DTYPE, DEFAULT_SHARD_SIZE, describe, extract, extract_shard, require_kept, shards_of
 from lpcam.forward import Forward
+from lpcam.locks import folder_lock, working_on
 from lpcam.precision import resolve_precision
 from lpcam.records import Execution, Progress, StageReport, silent
 from lpcam.sources import ClassifierSource, DataSource
@@ -56,25 +57,26 @@ def extract_features(
     net = classifier.load(len(split.classes), device)
     forward = Forward(net, scales, precision=execution.precision, runtime=execution.runtime)
     description = describe(split, forward, dtype)
-    if overwrite:
-        clear(workspace.features)
-    if holds_other(workspace.features, description):
-        raise LpcamError(
-            f"{workspace.features} holds features of other photos, labels, weights or options: "
-            "add --overwrite to replace them, or choose another --workspace"
+    with working_on(folder_lock(workspace.features), stage="lpcam extract-features", share=placement.share().name):
+        if overwrite:
+            clear(workspace.features)
+        if holds_other(workspace.features, description):
+            raise LpcamError(
+                f"{workspace.features} holds features of other photos, labels, weights or options: "
+                "add --overwrite to replace them, or choose another --workspace"
+            )
+        report = extract(
+            split,
+            forward,
+            workspace.features,
+            dtype=dtype,
+            shard_size=shard_size,
+            execution=execution,
+            placement=placement,
+            job=ExtractionJob(classifier, workspace.features, description, execution),
+            sources={"data": data.as_json(), "classifier": classifier.as_json()},
+            progress=progress,
         )
-    report = extract(
-        split,
-        forward,
-        workspace.features,
-        dtype=dtype,
-        shard_size=shard_size,
-        execution=execution,
-        placement=placement,
-        job=ExtractionJob(classifier, workspace.features, description, execution),
-        sources={"data": data.as_json(), "classifier": classifier.as_json()},
-        progress=progress,
-    )
     mine = placement.share().of(shards_of(split.photos, shard_size))
     workspace.record_failures("extract-features", report.failures, {photo.name for _, of in mine for photo in of})
     return report

@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lpcam.checksums import journal, keep_sound, settle
 from lpcam.corridor.basis import Basis, photos_of_basis, read_basis
 from lpcam.corridor.extraction import settled
 from lpcam.corridor.methods import DEFAULT_METHOD, Means, MethodSettings, make_method
 from lpcam.engines import Placement, Runner, Tick, map_shards, own_device, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.extract import shards_of
-from lpcam.forward import Forward
+from lpcam.files import process_token
+from lpcam.forward import Forward, halving_notices
 from lpcam.generate import SHARD_SIZE, Sink, empty_notices
 from lpcam.generate import generate as generate_maps
+from lpcam.locks import folder_lock, working_on
 from lpcam.methods.attention import GUIDES
 from lpcam.records import DataSplit, Execution, Photo, Progress, StageReport, silent
 from lpcam.refiners import DEFAULT_REFINER
@@ -101,12 +104,18 @@ def generate(
     for writing in job.writings.values():
         writing.check(photos.photos)
     opened = _Opened(job, own_device(placement, execution.device) if here else "cpu")
-    next_steps = tuple(line for name in job.folders for line in _claimed(job, opened, name, photos, overwrite))
     mine = [of for _, of in placement.share().of(shards_of(photos.photos, SHARD_SIZE))]
-    report = _written(job, mine, placement, opened.run, here, progress)
+    with working_on(*map(folder_lock, job.folders.values()), stage="lpcam generate", share=placement.share().name):
+        next_steps = tuple(line for name in job.folders for line in _claimed(job, opened, name, photos, overwrite))
+        damages = tuple(line for name in job.folders for line in _checked(job, name, mine, progress))
+        try:
+            report = _written(job, mine, placement, opened.run, here, progress)
+        finally:
+            for folder in job.folders.values():
+                settle(folder, None if placement.share().is_all else job.token)
     workspace.record_failures("generate", report.failures, {photo.name for of in mine for photo in of})
     skipped = sum(map(len, mine)) - report.images - len(report.failures)
-    notices = (*photos.notices, *empty_notices(report.empty_maps))
+    notices = (*photos.notices, *damages, *empty_notices(report.empty_maps), *halving_notices(report.halved))
     return replace(report, skipped=skipped, notices=notices, next_steps=next_steps)
 
 
@@ -125,6 +134,7 @@ class GenerationJob:
         scales: Of the views.
         execution: Batch size, workers, precision.
         attention: Put on the maps, if any.
+        token: Of this run, by which its processes note what they wrote.
     """
 
     basis: Basis
@@ -137,6 +147,7 @@ class GenerationJob:
     scales: tuple[float, ...]
     execution: Execution
     attention: str | None = None
+    token: str = field(default_factory=process_token)
 
     def open(self, device: str) -> Runner:
         """Load classifier and prototypes and return the function that writes the seeds of a shard."""
@@ -181,7 +192,7 @@ class _Opened:
             photos,
             self.forward,
             self._methods,
-            {name: _sink(job.writings[name], folder, by_name) for name, folder in job.folders.items()},
+            {name: _sink(job, name, by_name) for name in job.folders},
             is_waiting=job.is_waiting,
             execution=job.execution,
             writers=_CUDA_WRITERS if self.forward.device.type == "cuda" else 1,
@@ -242,7 +253,7 @@ def _claimed(job: GenerationJob, opened: _Opened, method: str, split: DataSplit,
     suffix = writing.refiner.suffix
     claim_seeds(folder, made_by, split.split, split.fingerprint, suffix=suffix, overwrite=overwrite)
     writing.sweep(folder)
-    return write_next_step(writing.refiner, folder, job.origin(method))
+    return write_next_step(writing.refiner, folder, job.origin(method), journal(folder, job.token))
 
 
 def _made_by(job: GenerationJob, opened: _Opened, method: str, split: DataSplit) -> dict[str, Any]:
@@ -264,5 +275,19 @@ def _made_by(job: GenerationJob, opened: _Opened, method: str, split: DataSplit)
     }
 
 
-def _sink(writing: Writing, folder: Path, photos: Mapping[str, Photo]) -> Sink:
-    return lambda name, maps: writing.write(folder, photos[name], maps)
+def _checked(
+    job: GenerationJob, method: str, shards: Sequence[tuple[Photo, ...]], progress: Progress
+) -> tuple[str, ...]:
+    """Remove the seeds of some shards that are not what was written; return what a user should know of it."""
+    folder, writing = job.folders[method], job.writings[method]
+    files = [path for photos in shards for photo in photos for path in writing.files(folder, photo.name)]
+    damaged = keep_sound(folder, files, lambda done, total: progress("check seeds", done, total))
+    if not damaged:
+        return ()
+    return (f"{len(damaged)} files of {folder} were damaged, and are made again; the first was {damaged[0]}",)
+
+
+def _sink(job: GenerationJob, method: str, photos: Mapping[str, Photo]) -> Sink:
+    writing, folder = job.writings[method], job.folders[method]
+    note = journal(folder, job.token)
+    return lambda name, maps: writing.write(folder, photos[name], maps, note)

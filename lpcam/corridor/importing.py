@@ -18,6 +18,7 @@ from lpcam.errors import LpcamError, unknown
 from lpcam.extract import DEFAULT_DTYPE, DEFAULT_SHARD_SIZE, describe, shards_of
 from lpcam.files import write_json
 from lpcam.forward import Forward, resolve_device
+from lpcam.locks import file_lock, folder_lock, working_on
 from lpcam.prototypes import Prototypes, Provenance
 from lpcam.records import Photo, Progress, StageReport, silent
 from lpcam.refiners import get_refiner
@@ -99,11 +100,12 @@ def import_prototypes(
         net.class_weights,
         made_by,
     )
-    if workspace.prototypes.exists() and not overwrite:
-        _require_same(workspace.prototypes, prototypes)
-    prototypes.save(workspace.prototypes)
-    sources = {"classifier": classifier.as_json(), "data": data.as_json() if data else None}
-    write_json(workspace.imported, sources, sealed=True)
+    with working_on(file_lock(workspace.prototypes), stage="lpcam import-prototypes"):
+        if workspace.prototypes.exists() and not overwrite:
+            _require_same(workspace.prototypes, prototypes)
+        prototypes.save(workspace.prototypes)
+        sources = {"classifier": classifier.as_json(), "data": data.as_json() if data else None}
+        write_json(workspace.imported, sources, sealed=True)
     return _report(prototypes)
 
 
@@ -143,23 +145,25 @@ def import_features(
     net = classifier.load(len(split.classes), resolve_device(device))
     opened = FeatureDump.open(dump)
     description = replace(describe(split, Forward(net, PUBLISHED_SCALES), dtype), origin="imported")
-    if overwrite:
-        clear(workspace.features)
-    if holds_other(workspace.features, description):
-        raise LpcamError(
-            f"{workspace.features} holds other features: add --overwrite to replace them, or choose another --workspace"
-        )
-    shards = shards_of(split.photos, DEFAULT_SHARD_SIZE)
-    done = 0
-    for index, photos in shards:
-        names = [photo.name for photo in photos]
-        if not shard_is_complete(workspace.features, index, description, names):
-            features = [_photo_features(photo, opened, cams, net, description) for photo in photos]
-            write_shard(workspace.features, index, features, (), description, names)
-            done += len(photos)
-        progress("import-features", done, len(split.photos))
-    sources = {"data": data.as_json(), "classifier": classifier.as_json(), "dump": str(dump.resolve())}
-    write_manifest(workspace.features, description, len(shards), net.class_weights, sources)
+    with working_on(folder_lock(workspace.features), stage="lpcam import-features"):
+        if overwrite:
+            clear(workspace.features)
+        if holds_other(workspace.features, description):
+            raise LpcamError(
+                f"{workspace.features} holds other features: add --overwrite to replace them, "
+                "or choose another --workspace"
+            )
+        shards = shards_of(split.photos, DEFAULT_SHARD_SIZE)
+        done = 0
+        for index, photos in shards:
+            names = [photo.name for photo in photos]
+            if not shard_is_complete(workspace.features, index, description, names):
+                features = [_photo_features(photo, opened, cams, net, description) for photo in photos]
+                write_shard(workspace.features, index, features, (), description, names)
+                done += len(photos)
+            progress("import-features", done, len(split.photos))
+        sources = {"data": data.as_json(), "classifier": classifier.as_json(), "dump": str(dump.resolve())}
+        write_manifest(workspace.features, description, len(shards), net.class_weights, sources)
     seconds = time.perf_counter() - started
     return StageReport(done, len(split.photos) - done, (), seconds, 0.0, split.notices)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lpcam.checksums import read_sums, require_sound
 from lpcam.corridor.basis import photos_of_basis
 from lpcam.corridor.methods import DEFAULT_METHOD, METHODS
 from lpcam.datasets import read_mask
@@ -106,7 +107,9 @@ def evaluate(
     scored = _with_masks_and_seeds(opened, folder, reader)
     _LOG.info("%d of %d photos have seeds in %s and a mask", len(scored), len(opened.photos), folder)
     scores = SeedScores(len(opened.classes), parse_thresholds(thresholds))
+    sums = read_sums(folder)
     for index, photo in enumerate(scored):
+        require_sound(reader.path(folder, photo.name), folder, sums, "run 'lpcam generate' again to make it anew")
         scores.update(reader.read(folder, photo.name), read_mask(photo, len(opened.classes)), photo.name)
         progress("evaluate", index + 1, len(scored))
     curve = compute(scores, [_class_index(name, names) for name in mean_over] or None)

@@ -10,8 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpcam.corridor.clustering import ClassJob, by_class, draw, made_from, made_otherwise, refuse
+from lpcam.corridor.clustering import (
+    ClassJob,
+    by_class,
+    draw,
+    made_from,
+    made_otherwise,
+    making,
+    parts_of,
+    refuse,
+    remove_parts,
+)
 from lpcam.engines import Placement, Runner, Tick
+from lpcam.errors import LpcamError
 from lpcam.profiles import Profile
 from lpcam.records import Progress, silent
 from lpcam.store import Described, FeatureStore
@@ -73,28 +84,43 @@ def cluster_support(
     """
     refuse(kmeans, placement)
     started = time.perf_counter()
-    store = FeatureStore(workspace.features)
-    provenance = SupportProvenance(**made_from(store.description, seed), profile=profile)
-    if workspace.support.exists() and not overwrite:
-        support = _same_support(workspace.support, provenance)
-    else:
-        job = SupportJob(workspace.features.resolve(), profile, seed, kmeans)
-        support = Support(by_class(job, store, placement, device, progress), provenance)
-        support.save(workspace.support)
+    with making(workspace, workspace.support):
+        store = FeatureStore(workspace.features)
+        provenance = SupportProvenance(**made_from(store.description, seed), profile=profile)
+        if workspace.support.exists() and not overwrite:
+            support = _same_support(workspace.support, provenance)
+        else:
+            parts = parts_of(workspace.support.absolute(), kmeans)
+            job = SupportJob(workspace.features.resolve(), profile, seed, kmeans, provenance, parts)
+            support = Support(by_class(job, store, placement, device, progress), provenance)
+            support.save(workspace.support)
+            remove_parts(workspace.support)
     return _report(support, time.perf_counter() - started)
 
 
 class SupportJob(ClassJob[SupportProfile]):
     """Clusters the banks of classes."""
 
-    def of(self, store: Described, device: str) -> Runner:
-        """Return the function that clusters the bank of a class from a store that is open."""
+    def builder(self, store: Described, device: str) -> Runner:
+        """Return the function that clusters the bank of a class."""
 
         def build(label: int, tick: Tick) -> ClassContext:
             bank = bank_of(store, label, self.profile, self.seed).to(self.place(device))
             return build_context(bank, label, self.profile, seed=self.seed, engine=self.kmeans)
 
         return build
+
+    def keep(self, path: Path, found: ClassContext, made: SupportProvenance) -> None:
+        """Write the context of one class as a support file."""
+        Support((found,), made).save(path)
+
+    def kept(self, path: Path, made: SupportProvenance) -> ClassContext | None:
+        """Return the context of one class, if it was made so."""
+        try:
+            support = Support.load(path)
+        except LpcamError:
+            return None
+        return support.context[0] if support.provenance == made else None
 
 
 def bank_of(store: Described, label: int, profile: SupportProfile, seed: int) -> Tensor:

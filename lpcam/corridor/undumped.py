@@ -17,6 +17,7 @@ from lpcam.engines import Placement, own_device, runs_here
 from lpcam.errors import LpcamError
 from lpcam.extract import DEFAULT_DTYPE, describe, extract_photos, require_kept
 from lpcam.forward import Forward
+from lpcam.locks import folder_lock, working_on
 from lpcam.profiles import Profile
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, silent
 from lpcam.sources import ClassifierSource, DataSource
@@ -71,32 +72,35 @@ def cluster_photos(
     net = classifier.load(len(split.classes), own_device(placement, execution.device))
     forward = Forward(net, scales, precision=execution.precision, runtime=execution.runtime)
     description = describe(split, forward, dtype)
-    if workspace.prototypes.exists() and not overwrite:
-        known = same_prototypes(workspace.prototypes, provenance_of(description, profile, seed))
+    with working_on(folder_lock(workspace.features), stage="lpcam run --no-dump"):
+        if workspace.prototypes.exists() and not overwrite:
+            known = same_prototypes(workspace.prototypes, provenance_of(description, profile, seed))
+            seconds = time.perf_counter() - started
+            return StageReport(0, len(split.photos), (), seconds, 0.0, split.notices), report_of(known, 0.0, profile)
+        _require_memory(_needed(split.photos, split, profile, seed), net, dtype)
+
+        def extracted(photos: Sequence[Photo]) -> tuple[list[PhotoFeatures], list[Failure]]:
+            count = len(photos)
+            return extract_photos(
+                photos, forward, dtype, execution, lambda done: progress("extract-features", done, count)
+            )
+
+        features, failures = _collect(split, description, net, profile, seed, extracted)
         seconds = time.perf_counter() - started
-        return StageReport(0, len(split.photos), (), seconds, 0.0, split.notices), report_of(known, 0.0, profile)
-    _require_memory(_needed(split.photos, split, profile, seed), net, dtype)
-
-    def extracted(photos: Sequence[Photo]) -> tuple[list[PhotoFeatures], list[Failure]]:
-        count = len(photos)
-        return extract_photos(photos, forward, dtype, execution, lambda done: progress("extract-features", done, count))
-
-    features, failures = _collect(split, description, net, profile, seed, extracted)
-    seconds = time.perf_counter() - started
-    if overwrite:
-        clear(workspace.features)
-    sources: dict[str, Any] = {"data": data.as_json(), "classifier": classifier.as_json()}
-    write_manifest(workspace.features, description, 0, net.class_weights, sources, dumped=False)
-    workspace.record_failures("extract-features", tuple(failures))
-    clustered = cluster(
-        workspace,
-        profile=profile,
-        seed=seed,
-        device=execution.device,
-        features=features,
-        overwrite=overwrite,
-        progress=progress,
-    )
+        if overwrite:
+            clear(workspace.features)
+        sources: dict[str, Any] = {"data": data.as_json(), "classifier": classifier.as_json()}
+        write_manifest(workspace.features, description, 0, net.class_weights, sources, dumped=False)
+        workspace.record_failures("extract-features", tuple(failures))
+        clustered = cluster(
+            workspace,
+            profile=profile,
+            seed=seed,
+            device=execution.device,
+            features=features,
+            overwrite=overwrite,
+            progress=progress,
+        )
     return StageReport(features.count, 0, tuple(failures), seconds, forward.seconds, split.notices), clustered
 
 

@@ -17,7 +17,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
 from lpcam.engines.placement import ATTEMPTS, Job, Runner, given_up, limit_threads
-from lpcam.errors import LpcamError
+from lpcam.errors import LpcamError, of_system
+from lpcam.interrupts import asked, stop_here
 
 _SECONDS_TO_LEAVE = 10.0
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
@@ -36,6 +37,8 @@ def map_on_processes(
         for device in devices[: len(shards)]:
             pool.hire(device)
         while len(pool.results) < len(shards):
+            if not pool.is_busy():
+                stop_here()
             pool.listen()
         pool.dismiss()
     except BaseException:
@@ -75,6 +78,10 @@ class _Pool:
                 continue
             self._take(channel, kind, index, value)
 
+    def is_busy(self) -> bool:
+        """Return whether a process has a shard in hand."""
+        return bool(self._doing)
+
     def dismiss(self) -> None:
         """Let the processes go: the end of the pipe is the end of their work."""
         for channel in self._workers:
@@ -106,7 +113,7 @@ class _Pool:
 
     def _hand_out(self, channel: Connection) -> None:
         self._doing.pop(channel, None)
-        if self._waiting:
+        if self._waiting and not asked():
             index = self._waiting.popleft()
             self._doing[channel] = index
             self._begun[index] += 1
@@ -141,6 +148,8 @@ def _work(channel: Connection, job: bytes, device: str, threads: int) -> None:
         return  # the driver is done, or gone
     except LpcamError as error:
         _say(channel, "refused", -1, str(error))
+    except (OSError, MemoryError) as error:
+        _say(channel, "refused", -1, str(of_system(error)))
     except Exception:
         _say(channel, "failed", -1, traceback.format_exc())
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lpcam.engines.placement import Job, Placement, Runner, usable_cores
+from lpcam.interrupts import deferred, stop_here
 from lpcam.records import Progress
 
 if TYPE_CHECKING:
@@ -68,21 +69,24 @@ def map_shards(
     if runs_here(placement, device):
         with _threads(placement.threads) as threads:
             _LOG.info("%s: %d shards in this process, %d CPU threads", stage, len(shards), threads)
-            return [_do(here, shard, index, counted) for index, shard in enumerate(shards)]
+            with deferred("what is in hand"):
+                return [_do(here, shard, index, counted) for index, shard in enumerate(shards)]
     if job is None:
         raise ValueError("expected a job for the other processes, got None")
     if placement.engine == "ray":
         from lpcam.engines.on_ray import map_on_ray
 
         _LOG.info("%s: %d shards on Ray", stage, len(shards))
-        return map_on_ray(job, shards, placement, device, lambda index: counted(index, sizes[index]))
+        with deferred("the shards in hand"):
+            return map_on_ray(job, shards, placement, device, lambda index: counted(index, sizes[index]))
     from lpcam.engines.local import map_on_processes
 
     processes, gpus = _processes(placement, device), _gpus(device)
     devices = [f"cuda:{index % gpus}" if gpus else _without_gpu(device) for index in range(processes)]
     threads = placement.threads or max(1, usable_cores() // processes)
     _LOG.info("%s: %d shards on %s, %d CPU threads each", stage, len(shards), ", ".join(devices), threads)
-    return map_on_processes(job, shards, devices, threads, counted)
+    with deferred("the shards in hand"):
+        return map_on_processes(job, shards, devices, threads, counted)
 
 
 def _processes(placement: Placement, device: str) -> int:
@@ -133,6 +137,7 @@ def _counter(sizes: Sequence[int], stage: str, progress: Progress) -> Counted:
 
 
 def _do(here: Runner, shard: Any, index: int, counted: Counted) -> Any:
+    stop_here()
     result = here(shard, _tick(counted, index))
     counted(index, sys.maxsize)
     return result

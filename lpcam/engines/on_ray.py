@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lpcam.engines.placement import ATTEMPTS, Job, Placement, Runner, given_up, limit_threads
-from lpcam.errors import LpcamError
+from lpcam.errors import LpcamError, of_system
+from lpcam.interrupts import asked, stop_here
 
 
 def map_on_ray(
@@ -32,6 +33,8 @@ def map_on_ray(
     try:
         pool = _Actors(ray, job, shards, placement, device, done)
         while len(pool.results) < len(shards):
+            if not pool.is_busy():
+                stop_here()
             pool.listen()
         return [pool.results[index] for index in range(len(shards))]
     finally:
@@ -90,6 +93,10 @@ class _Actors:
         self._idle.append(actor)
         self._hand_out()
 
+    def is_busy(self) -> bool:
+        """Return whether an actor has something in hand, if only its start."""
+        return bool(self._running)
+
     def stop(self) -> None:
         """End every actor."""
         for actor in self._alive:
@@ -101,7 +108,7 @@ class _Actors:
         self._running[actor.ready.remote()] = (actor, None)
 
     def _hand_out(self) -> None:
-        while self._waiting and self._idle:
+        while self._waiting and self._idle and not asked():
             index, actor = self._waiting.popleft(), self._idle.pop()
             self._begun[index] += 1
             self._running[actor.run.remote(self._shards[index])] = (actor, index)
@@ -146,6 +153,8 @@ class _Worker:
             return "done", self._run(shard, _ignore)
         except LpcamError as error:
             return "refused", str(error)
+        except (OSError, MemoryError) as error:
+            return "refused", str(of_system(error))
 
 
 def _resources(ray: Any, placement: Placement, device: str) -> tuple[int, int, int]:

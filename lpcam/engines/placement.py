@@ -54,6 +54,11 @@ class Share:
         """Return this process's items."""
         return list(items[self.index :: self.count])
 
+    @property
+    def name(self) -> str:
+        """Of a part, such as ``1-of-4``; empty for all."""
+        return "" if self.is_all else f"{self.index}-of-{self.count}"
+
     @classmethod
     def parse(cls, text: str | None, environment: Mapping[str, str] = os.environ) -> Share:
         """Read ``i/n``, or ``auto``: the place that Slurm's array and torchrun gave this process.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,24 +57,28 @@ class Writing:
 
     def is_written(self, folder: Path, name: str) -> bool:
         """Return whether everything of a photo is there."""
-        parts = (self._part_path(part, folder, name).is_file() for part in self.parts)
-        return self.refiner.path(folder, name).is_file() and all(parts)
+        return all(path.is_file() for path in self.files(folder, name))
 
-    def write(self, folder: Path, photo: Photo, maps: ActivationMaps) -> None:
-        """Write seeds and parts of a photo; each file is whole or not there."""
+    def files(self, folder: Path, name: str) -> tuple[Path, ...]:
+        """Return where everything of a photo lies: its seeds, then its parts."""
+        return self.refiner.path(folder, name), *(self._part_path(part, folder, name) for part in self.parts)
+
+    def write(self, folder: Path, photo: Photo, maps: ActivationMaps, note: Callable[[Path], None]) -> None:
+        """Write seeds and parts of a photo; each file is whole or not there, and noted when it is."""
         self.refiner.write(folder, photo.name, maps)
-        if not self.parts:
-            return
-        pixels = read_photo(photo.path)
-        held = replace(maps, high_res=torch.from_numpy(self.refiner.normalised(as_numpy(maps.high_res))))
-        for part in self.parts:
-            part.write(self._part_path(part, folder, photo.name), photo.name, held, pixels)
+        if self.parts:
+            pixels = read_photo(photo.path)
+            held = replace(maps, high_res=torch.from_numpy(self.refiner.normalised(as_numpy(maps.high_res))))
+            for part in self.parts:
+                part.write(self._part_path(part, folder, photo.name), photo.name, held, pixels)
+        for path in self.files(folder, photo.name):
+            note(path)
 
     def _part_path(self, part: Part, folder: Path, name: str) -> Path:
         return folder / part.folder / f"{self.refiner.stem(name)}{part.suffix}"
 
 
-def write_next_step(refiner: Refiner, folder: Path, origin: Origin) -> tuple[str, ...]:
+def write_next_step(refiner: Refiner, folder: Path, origin: Origin, note: Callable[[Path], None]) -> tuple[str, ...]:
     """Write ``refine.sh`` beside seeds and return it as a line for a person; nothing where no next step is known.
 
     Raises:
@@ -83,4 +87,6 @@ def write_next_step(refiner: Refiner, folder: Path, origin: Origin) -> tuple[str
     step = refiner.next_step(origin)
     if step is None:
         return ()
-    return (summary(write_script(folder, refiner.title, step, origin), refiner.title, step),)
+    script = write_script(folder, refiner.title, step, origin)
+    note(script)
+    return (summary(script, refiner.title, step),)

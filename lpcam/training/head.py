@@ -28,7 +28,8 @@ from lpcam.backbones import Trunk, load_trunk
 from lpcam.datasets import read_photo
 from lpcam.errors import LpcamError
 from lpcam.files import write_atomically
-from lpcam.forward import resolve_device, reused_memory
+from lpcam.forward import resolve_device
+from lpcam.memory import reused_memory
 from lpcam.prototypes import derived_seed
 from lpcam.records import DataSplit, Photo, Progress, silent
 from lpcam.sources import DataSource

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from lpcam.backbones import load_classifier, load_trunk
 from lpcam.backbones.checkpoints import fingerprint
 from lpcam.datasets import read_photo
 from lpcam.errors import LpcamError
-from lpcam.forward import reused_memory
+from lpcam.locks import file_lock, working_on
+from lpcam.memory import reused_memory
 from lpcam.prototypes import derived_seed
 from lpcam.records import Progress
 from lpcam.sources import DataSource
@@ -73,11 +74,12 @@ def train(
         run = Run.of(split, val, trunk, recipe, seed, out, system and _with_head(system, head))
         start = Start(trunk, len(split.classes), seed, weights is not None, head, processes)
         learner = make(start).to(own_device).to(memory_format=torch.channels_last)
-        if processes.agreed(lambda: _is_finished(run, overwrite)):
-            history, first_step, notices = processes.agreed(run.finished), run.steps, list[str]()
-        else:
-            history, first_step, notices = _to_the_end(Loop(run, learner, workers, progress, processes))
-            processes.agreed(lambda: run.finish(learner.state(), history, learner.loss_names))
+        with working_on(file_lock(out), stage="lpcam train") if processes.is_first else nullcontext():
+            if processes.agreed(lambda: _is_finished(run, overwrite)):
+                history, first_step, notices = processes.agreed(run.finished), run.steps, list[str]()
+            else:
+                history, first_step, notices = _to_the_end(Loop(run, learner, workers, progress, processes))
+                processes.agreed(lambda: run.finish(learner.state(), history, learner.loss_names))
     if head is not None:
         notices = [f"the class weights of {weights} are kept and go on learning", *notices]
     return run.report(history, learner.loss_names, first_step, time.perf_counter() - started, *notices)

@@ -15,7 +15,7 @@ from torch import Tensor
 from lpcam.datasets import read_mask, read_photo
 from lpcam.errors import LpcamError
 from lpcam.evaluation import SeedScores, compute, parse_thresholds
-from lpcam.forward import Forward, load_ahead
+from lpcam.forward import Forward
 from lpcam.generate import activation_maps
 from lpcam.records import DataSplit, Failure, Photo, Progress
 from lpcam.training.crops import centred, read_ahead
@@ -99,11 +99,12 @@ class Validation:
         forward, methods = Forward(classifier, self.scales), {"own": learner.method(classifier)}
         scores = SeedScores(len(self.split.classes), parse_thresholds(THRESHOLDS))
         batches = [(photo,) for photo in photos]
-        for done, loaded in enumerate(load_ahead(forward.load, batches, self.workers), 1):
-            if isinstance(loaded, Failure):
-                raise LpcamError(loaded.reason)
-            (photo,) = loaded.photos
-            (maps,) = activation_maps(forward, loaded, methods)["own"]
+        found = forward.each(batches, self.workers, lambda loaded: activation_maps(forward, loaded, methods))
+        for done, of_photo in enumerate(found, 1):
+            if isinstance(of_photo, Failure):
+                raise LpcamError(of_photo.reason)
+            loaded, made = of_photo
+            (photo,), (maps,) = loaded.photos, made["own"]
             if forward.device.type == "cuda":  # the maps are still on their way
                 torch.cuda.synchronize(forward.device)
             scores.update(maps, read_mask(photo, len(self.split.classes)), photo.name)

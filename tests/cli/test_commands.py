@@ -176,6 +176,26 @@ def test_some_failed_images_are_exit_code_3_and_all_others_are_done(sources, voc
     assert lpcam("cluster", "--k", 3, "-w", tmp_path / "w").exit_code == 0
 
 
+def test_strict_stops_at_the_first_photo_that_fails_and_keeps_what_is_done(sources, voc_root, tmp_path):
+    victim = voc_root / "JPEGImages/2007_000003.jpg"
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:200])
+    line = ("extract-features", *sources, "--shard-size", 1, "-w", tmp_path / "w", "--strict")
+    result = lpcam(*line)
+    assert result.exit_code == 1
+    assert result.stderr.count("Error: ") == 1
+    assert "stopped at photo 2007_000003 (--strict): cannot read " in result.stderr
+    assert len(list((tmp_path / "w/features").glob("shard-*"))) == 3
+    victim.write_bytes(whole)
+    assert json.loads(lpcam(*line, "--json").stdout)["skipped"] == 3
+    lpcam("cluster", "--k", 3, "-w", tmp_path / "w")
+    victim.write_bytes(whole[:200])
+    result = lpcam("generate", "-w", tmp_path / "w", "--strict")
+    assert result.exit_code == 1
+    assert "stopped at photo 2007_000003 (--strict)" in result.stderr
+    assert len(list((tmp_path / "w/seeds/lpcam/irn").glob("*.npy"))) == 3
+
+
 def test_usage_errors_are_exit_code_2_with_the_nearest_word():
     for arguments, word in ((["clustr"], "cluster"), (["cluster", "--profil", "voc"], "--profile")):
         result = lpcam(*arguments)

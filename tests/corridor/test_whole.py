@@ -14,6 +14,7 @@ import torch
 from lpcam import corridor
 from lpcam.corridor import clustering
 from lpcam.errors import LpcamError
+from lpcam.forward import Forward
 from lpcam.profiles import get_profile
 from lpcam.prototypes import Prototypes
 from lpcam.records import Execution, Photo
@@ -292,3 +293,27 @@ def test_classes_without_object_vectors_are_reported(tmp_path, data, classifier)
     assert report.classes["boat"]["object_vectors"] == 0
     assert any(notice.startswith("boat: no position") for notice in report.notices)
     assert report.as_json()["fallback_classes"] == sum(found["fallback"] for found in report.classes.values())
+
+
+def test_photos_that_do_not_fit_into_memory_are_told_and_the_rest_is_whole(tmp_path, data, classifier, monkeypatch):
+    seen = Forward._timed
+
+    def exhausted(forward, images):
+        if len(images) > 2 or images.shape[2:] == (33, 57):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return seen(forward, images)
+
+    monkeypatch.setattr(Forward, "_timed", exhausted)
+    workspace, told = (
+        Workspace(tmp_path / "w"),
+        "out of memory: batches were halved 2 times; a smaller --batch-size fits",
+    )
+    execution = Execution(device="cpu", batch_size=3)
+    extracted = corridor.extract_features(workspace, data, classifier, scales=(1.0,), execution=execution)
+    corridor.cluster(workspace, profile=PROFILE)
+    generated = corridor.generate(workspace, methods=("cam",), execution=execution)
+    for report in (extracted, generated):
+        assert [failure.name for failure in report.failures] == ["2007_000003"]
+        assert "a photo of 33×57 px at the scales 1 does not fit" in report.failures[0].reason
+        assert (report.images, report.notices) == (5, (told,))
+    assert len(list(workspace.seeds("cam", "irn").glob("*.npy"))) == 5

@@ -64,7 +64,7 @@ def test_psa_without_a_crf(script, capfd):
         keys = np.array([0, *(label + 1 for label in LABELS[name])])
         padded = np.pad(maps, ((1, 0), (0, 0), (0, 0)), constant_values=0.3)
         assert (labels_of("p", name) == keys[padded.argmax(axis=0)]).all()
-    assert sorted(path.suffix for path in Path("cam").iterdir() if path.name[0] != ".") == [".npy"] * 4 + [".sh"]
+    assert sorted(path.suffix for path in Path("cam").iterdir() if path.name[0] != ".") == [""] + [".npy"] * 4 + [".sh"]
 
 
 def test_psa_with_its_two_crfs_and_their_own_alphas(script):

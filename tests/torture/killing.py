@@ -100,9 +100,9 @@ def undisturbed(root: Path) -> tuple[float, dict[str, str]]:
     Raises:
         RuntimeError: the run fails.
     """
-    workspace = _fresh(root)
+    workspace = fresh(root)
     started = time.monotonic()
-    if (said := _end(_start(root, workspace), workspace)) != "":
+    if (said := end(start(root, workspace), workspace)) != "":
         raise RuntimeError(said)
     return time.monotonic() - started, files_of(workspace)
 
@@ -125,32 +125,36 @@ def files_of(workspace: Path) -> dict[str, str]:
     return found
 
 
+def differing(found: dict[str, str], expected: dict[str, str]) -> tuple[str, ...]:
+    """Return the names of the files that two workspaces do not share, as `files_of` tells them."""
+    return tuple(sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)))
+
+
 _LOG = "stages.log"
 
 
-def _fresh(root: Path) -> Path:
+def fresh(root: Path) -> Path:
     """Return an empty workspace, always in the same place: some files name it."""
     shutil.rmtree(root / "run", ignore_errors=True)
     return root / "run"
 
 
 def _trial(root: Path, instant: float, expected: dict[str, str]) -> Trial:
-    workspace = _fresh(root)
-    child = _start(root, workspace)
+    workspace = fresh(root)
+    child = start(root, workspace)
     time.sleep(instant)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     log = workspace / _LOG
     stage = len(log.read_text().splitlines()) if log.is_file() else 0
-    failed = _end(_start(root, workspace), workspace)
-    found = files_of(workspace)
-    differing = tuple(sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)))
-    if failed or differing:
+    failed = end(start(root, workspace), workspace)
+    others = differing(files_of(workspace), expected)
+    if failed or others:
         shutil.copytree(workspace, root / f"after-{instant:.3f}", dirs_exist_ok=True)
-    return Trial(instant, stage, differing, failed)
+    return Trial(instant, stage, others, failed)
 
 
-def _start(root: Path, workspace: Path) -> int:
+def start(root: Path, workspace: Path) -> int:
     """Fork a child that runs all stages; what goes wrong stands in ``error.txt`` beside the workspace."""
     workspace.mkdir(exist_ok=True)
     child = os.fork()
@@ -180,7 +184,7 @@ def _run(root: Path, workspace: Path) -> int:
     return 0
 
 
-def _end(child: int, workspace: Path) -> str:
+def end(child: int, workspace: Path) -> str:
     """Wait for a child and return what went wrong."""
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) == 0:
