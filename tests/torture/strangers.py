@@ -1,5 +1,6 @@
 """Files that a stranger would send: code to be run, bombs, and content that lies about its size; by form."""
 
+# ruff: noqa: E501 (tables: a row a line)
 from __future__ import annotations
 
 import builtins
@@ -68,8 +69,8 @@ def bombed(members: dict[str, bytes], names: Sequence[str], size: int) -> bytes:
     """Return a zip archive of which some members unpack to ``size`` zeros."""
     data, checksum = packed(size)
     file, central = io.BytesIO(), b""
-    for name in members:
-        content = data if name in names else members[name]
+    for name, stored in members.items():
+        content = data if name in names else stored
         facts = (8, checksum, size) if name in names else (0, zlib.crc32(content), len(content))
         common = struct.pack("<HHHHHIIIHH", 20, 0, facts[0], 0, 33, facts[1], len(content), facts[2], len(name), 0)
         central += (
