@@ -23,13 +23,14 @@ from .verbosity import is_quiet
 
 if TYPE_CHECKING:
     from lpcam.corridor import ClusterReport, DiscriminantReport, EvaluationReport, ImportReport, SupportReport
+    from lpcam.doctor import Diagnosis
     from lpcam.inspection import Findings
     from lpcam.records import Failure, StageReport
     from lpcam.report.whole import ReportResult
     from lpcam.verification import Verdict
 
 _SHOWN_FAILURES = 5
-_COLOURS = {"done": "green", "doubtful": "yellow", "failed": "red", "next": "cyan"}
+_COLOURS = {"done": "green", "ok": "green", "doubtful": "yellow", "failed": "red", "broken": "red", "next": "cyan"}
 
 
 def print_json(value: Any) -> None:
@@ -163,6 +164,15 @@ def print_verdict(verdict: Verdict) -> None:
         failures=[Failure(problem.path, problem.what) for problem in verdict.problems],
         steps=dict.fromkeys(problem.repair for problem in verdict.problems),
     )
+
+
+def print_diagnoses(found: Sequence[Diagnosis]) -> None:
+    """Print one line for everything that was looked at; under --quiet what is not ok alone."""
+    for one in found:
+        if one.state != "ok" or not is_quiet():
+            _say(one.state, f"{one.name}: {one.found}" + (f": {one.advice}" if one.advice else ""))
+    counts = {state: sum(one.state == state for one in found) for state in ("doubtful", "broken")}
+    conclude(f"{len(found)} things looked at, {counts['doubtful']} doubtful, {counts['broken']} broken")
 
 
 def exit_for(reports: Iterable[StageReport]) -> None:

@@ -54,6 +54,7 @@ ORDER = (  # a room imports only from rooms further left
     "inspection",
     "verification",
     "demo",
+    "doctor",
 )
 PURE = {"kmeans", "methods", "evaluation"}  # tensors in, tensors out
 FORBIDDEN_IN_PURE = {"pathlib", "os", "io", "shutil", "tempfile"}

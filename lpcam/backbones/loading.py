@@ -154,6 +154,16 @@ def features_of(arch: str) -> tuple[int, int]:
     return _with_stride(blueprint, blueprint.stages[-1], None)
 
 
+def untrained(arch: str, stride: int | None = None) -> tuple[Blueprint, int]:
+    """Return an architecture on torch's ``meta`` device, where shapes are computed and nothing else, and its C.
+
+    Raises:
+        LpcamError: architecture or stride do not exist.
+    """
+    blueprint = _blueprint(arch)
+    return blueprint, _with_stride(blueprint, blueprint.stages[-1], stride)[0]
+
+
 def _blueprint(arch: str) -> Blueprint:
     family, slash, _ = arch.partition("/")
     if family not in _BUILDERS or bool(slash) != (family in _FAMILIES):
