@@ -156,13 +156,17 @@ def test_odd_names_go_through_all_stages_and_stay_in_their_folders(tmp_path, che
     assert {path.name for path in photos.iterdir()} == {f"{name}.png" for name in ODD_BUT_HONEST}
 
 
+def whole(path: Path) -> None:
+    path.write_text("whole")
+
+
 @pytest.mark.parametrize("refiner", REFINERS)
 def test_the_longest_name_can_be_written_by_every_family(tmp_path, refiner):
     path = get_refiner(refiner).path(tmp_path, "x" * LONGEST_NAME)
-    write_atomically(path, lambda partial: None if partial.write_text("whole") else None)
+    write_atomically(path, whole)
     assert path.read_text() == "whole"
     with pytest.raises(LpcamError, match="cannot write"):
-        write_atomically(tmp_path / ("x" * 255), lambda partial: None if partial.write_text("") else None)
+        write_atomically(tmp_path / ("x" * 255), whole)
 
 
 @linux
@@ -178,6 +182,19 @@ def test_names_that_differ_in_case_or_accents_only_are_said(tmp_path):
     assert notices("a", "b") == ()
     for pair in (("a", "A"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")):
         assert any("differ in case or accents only" in notice for notice in notices(*pair))
+
+
+def test_folders_that_make_a_name_too_long_are_refused(tmp_path):
+    file = tmp_path / "photos" / ("a" * 99) / f"{'b' * 100}.png"  # 199 letters in the list, 201 bytes with the joint
+    file.parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(file)
+    (tmp_path / "photos/own.txt").write_text(f"{'a' * 99}/{'b' * 100}\n")
+    (tmp_path / "classes.txt").write_text("sheep\n")
+    for split in ("own", "all"):
+        table = f"name,classes\n{'a' * 99}/{'b' * 100},sheep\n"
+        (tmp_path / "photos/labels.csv").write_text(table)
+        with pytest.raises(LpcamError, match=f"has 201 bytes .*at most {LONGEST_NAME} bytes"):
+            open_split("folder", tmp_path / "photos", split, classes=tmp_path / "classes.txt")
 
 
 # --------------------------------------------------------------------------------------------- links

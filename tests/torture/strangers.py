@@ -338,12 +338,12 @@ def instances(whole: bytes, canary: Path) -> Sent:
     """Return an instances JSON whose outlines are bombs and whose names lead out."""
     tree = json.loads(whole)
 
-    def outlined(segmentation: object, size: tuple[int, int] = (9, 13), **more: object) -> bytes:
+    def outlined(segmentation: object, size: tuple[int, int] = (33, 57), **more: object) -> bytes:
         annotations = [{**entry, "segmentation": segmentation, **more} for entry in tree["annotations"]]
         images = [{**entry, "height": size[0], "width": size[1]} for entry in tree["images"]]
         return json.dumps({**tree, "images": images, "annotations": annotations}).encode()
 
-    def run_lengths(counts: object, size: tuple[int, int] = (9, 13)) -> bytes:
+    def run_lengths(counts: object, size: tuple[int, int] = (33, 57)) -> bytes:
         return outlined({"size": list(size), "counts": counts}, size)
 
     huge, zigzag = (10**6, 10**6), [value for index in range(60_000) for value in (index % 2 * 20_000, index % 7)]
@@ -357,8 +357,8 @@ def instances(whole: bytes, canary: Path) -> Sent:
         **named,
         "a billion pixels in two runs": run_lengths([10**9, 10**9], (40_000, 50_000)),
         "a billion pixels, compressed": run_lengths("o" * 60 + "0", (40_000, 50_000)),
-        "runs that are negative": run_lengths([-5, 122]),
-        "runs of one": run_lengths([1] * 117),
+        "runs that are negative": run_lengths([-5, 1886]),
+        "runs of one": run_lengths([1] * 1881),
         "runs that do not end": run_lengths("oooooooooooooooo"),
         "runs beyond the image": run_lengths("`f?`f?`f?`f?"),
         "runs that are no letters": run_lengths("\u00e9\u0000\n"),
