@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors import safe_open
 
 from lpcam import tensorfile
 from lpcam.errors import LpcamError
+from lpcam.files import await_file
 from lpcam.records import Failure
 from lpcam.store import (
     DTYPES,
@@ -222,6 +224,19 @@ def test_a_shard_is_complete_only_for_its_own_photos_and_description(tmp_path):
     assert not shard_is_complete(tmp_path, 1, description(), names)
     write_shard(tmp_path, 0, entries, [Failure("photo9", "truncated")], description(), [*names, "photo9"])
     assert not shard_is_complete(tmp_path, 0, description(), [*names, "photo9"]), "a failed photo is tried again"
+
+
+def test_a_shard_that_another_machine_wrote_may_appear_late(tmp_path, monkeypatch):
+    entries = photos()
+    write_shard(tmp_path, 0, entries, [], description(), [entry.name for entry in entries])
+    path = tmp_path / "shard-00000.safetensors"
+    hidden = path.rename(tmp_path / "not yet")
+    threading.Timer(0.3, lambda: hidden.rename(path)).start()
+    write_manifest(tmp_path, description(), 1, torch.eye(2, CHANNELS), {})
+    assert len(FeatureStore(tmp_path).photos) == 5
+    path.unlink()
+    with pytest.raises(LpcamError, match=r"shard-00000\S+ was written and is not there"):
+        await_file(path, seconds=0.1)
 
 
 def test_failures_are_kept(tmp_path):
