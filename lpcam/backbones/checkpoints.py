@@ -27,8 +27,18 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 _SAVE_IT = "save it with torch.save(model.state_dict(), path)"
 _REAL = frozenset(
-    (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-    + (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+    (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+    )
 )
 _ARCHIVE = b"PK\x03\x04"
 _PICKLES = 5  # in a file of torch's first format, before the numbers
@@ -62,8 +72,8 @@ def read_checkpoint(path: Path) -> Tensors:
 def load_torch(path: Path, *, mapped: bool = False) -> object:
     """Return what a file of ``torch.save`` holds: tensors, numbers and containers, and no more than the file has.
 
-    ``torch.load(weights_only=True)`` runs no code, but a small file may still ask it for all memory there is: by a
-    compressed archive, by a tensor of many places and one number, or by tuples so deep that their hash ends the process.
+    ``torch.load(weights_only=True)`` runs no code, but a small file may still ask it for all memory there is, by a
+    compressed archive or a tensor of many places and one number, or end the process, by the hash of tuples in tuples.
 
     Args:
         path: The file.

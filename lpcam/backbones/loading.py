@@ -312,8 +312,8 @@ def _require_kinds(blueprint: Blueprint, trunk: Tensors, source: str) -> None:
     for name, tensor in trunk.items():
         if name in state and state[name].is_floating_point() != tensor.is_floating_point():
             raise LpcamError(
-                f"{source} has {tensor.dtype} for {name}, the network {state[name].dtype}: take the checkpoint that was "
-                "trained, not one that was made smaller by quantisation"
+                f"{source} has {tensor.dtype} for {name}, the network {state[name].dtype}: "
+                "take the checkpoint that was trained, not one that was quantised"
             )
 
 

@@ -36,10 +36,10 @@ def open_folder(
 ) -> DataSplit:
     """Open a folder of photos; no photo is decoded.
 
-    Photos lie in ``root`` and the folders in it (hidden ones and the folder of masks are passed over, links followed) and are named by
+    Photos lie in ``root`` and the folders in it (hidden ones and the folder of masks are passed over) and are named by
     their files without suffix, those of folders with the folder before: ``a/b.jpg`` is ``a__b``, as its seed is a file
     of that name. Lists and tables may say ``a__b``, ``a/b`` or ``a/b.jpg``, with or without the name of ``root`` itself
-    in front.
+    in front. Links are followed; a folder is read once, and one inside ``root`` under its own name only.
 
     Labels are those of ``labels``, else of ``root/labels.csv``, else, where ``classes`` are given, the classes in the
     masks, which a notice says.

@@ -1,5 +1,6 @@
 """Every reader of a stranger's files, as a command calls it, and a small world of files that all of them read."""
 
+# ruff: noqa: E501 (tables: a row a line)
 from __future__ import annotations
 
 import contextlib
@@ -8,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
