@@ -22,6 +22,7 @@ _COMMANDS = {  # name: what --help says of it; the module is imported when the c
     "report": "Write one HTML page about a run: scores, gallery, prototypes.",
     "convert": "Turn seeds of one refiner family into another's.",
     "inspect": "Say what a file or folder holds, or what a method sees in a photo.",
+    "verify": "Check every file of a workspace, and say how to repair it.",
     "doctor": "Say what may go wrong: packages, machine, disk, size of the planned run.",
     "run": "All stages in order, from photos to scores, resumable.",
     "import-prototypes": "Take over the prototypes of the published code.",

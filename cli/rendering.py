@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lpcam.inspection import Findings
     from lpcam.records import Failure, StageReport
     from lpcam.report.whole import ReportResult
+    from lpcam.verification import Verdict
 
 _SHOWN_FAILURES = 5
 _COLOURS = {"done": "green", "ok": "green", "doubtful": "yellow", "failed": "red", "broken": "red", "next": "cyan"}
@@ -148,6 +149,21 @@ def print_findings(findings: Findings) -> None:
             _print_rows(table)
     _print_doubts(findings.doubts)
     _print_steps(findings.next_steps)
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """Print whether a workspace is sound: how many files were checked, what is wrong, and what repairs it."""
+    from lpcam.records import Failure
+
+    checked = ", ".join(f"{count:,} of {stage}" for stage, count in verdict.checked.items()) or "nothing"
+    sound = "all of them sound" if verdict.is_sound else f"{len(verdict.problems):,} wrong"
+    conclude(
+        f"{sum(verdict.checked.values()):,} files checked in {verdict.seconds:.1f} s ({checked}), {sound}: "
+        f"{verdict.workspace}",
+        doubts=verdict.doubts,
+        failures=[Failure(problem.path, problem.what) for problem in verdict.problems],
+        steps=dict.fromkeys(problem.repair for problem in verdict.problems),
+    )
 
 
 def print_diagnoses(found: Sequence[Diagnosis]) -> None:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from lpcam.errors import LpcamError
 from lpcam.methods.fisher import discriminant_activation
-from lpcam.prototypes import MadeFrom
+from lpcam.prototypes import MadeFrom, require_kinds
 from lpcam.tensorfile import FileKind, identity
 from lpcam.views import normalise
 
@@ -344,6 +344,7 @@ def _unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> Discrimi
         raise ValueError("another schema")
     profile = FisherProfile(**description.pop("profile"))
     provenance = DiscriminantProvenance(**{**description, "classes": tuple(description["classes"])}, profile=profile)
+    require_kinds(tensors, {"vectors": (torch.float32, 2), "offsets": (torch.float32, 1), "counts": (torch.int64, 2)})
     lines = Lines(tensors["vectors"], tensors["offsets"])
     if not bool(lines.vectors.isfinite().all() and lines.offsets.isfinite().all()):
         raise ValueError("discriminants that are not finite")

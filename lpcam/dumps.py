@@ -9,7 +9,6 @@ indices. Nothing is unpickled but tensors, numbers and containers.
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lpcam.backbones.checkpoints import is_plain, load_torch
 from lpcam.errors import LpcamError
 from lpcam.pickles import load_dictionary
 from lpcam.prototypes import Centres, Prototypes, Provenance, class_scores
@@ -127,14 +127,14 @@ def _by_number(path: Path) -> dict[int, Tensor]:
     """Return the tensors of a file by their number."""
     content = _loaded(path)
     entries = content if isinstance(content, dict) else dict(enumerate(_sequence(content)))
-    known = {key: value for key, value in entries.items() if isinstance(key, int) and isinstance(value, Tensor)}
+    known = {key: value for key, value in entries.items() if isinstance(key, int) and is_plain(value)}
     if not entries or len(known) < len(entries):
         raise LpcamError(f"{path} is no dictionary, list or stack of tensors: pass a file of the published code")
     return known
 
 
 def _sequence(content: object) -> Sequence[object]:
-    if isinstance(content, Tensor) and content.ndim > 1:
+    if is_plain(content) and content.ndim > 1:
         return content.unbind()
     return content if isinstance(content, list | tuple) else ()
 
@@ -143,7 +143,7 @@ def _loaded(path: Path) -> object:
     if not path.is_file():
         raise LpcamError(f"{path} does not exist: check the path")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return load_torch(path, mapped=True)
     except Exception as error:  # damaged bytes can fail in any way
         raise LpcamError(
             f"{path} is damaged or holds more than tensors, and was not unpickled: {_REPAIR}, "

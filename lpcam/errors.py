@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 _MANY = 20
+_HEAD, _TAIL = 1400, 500  # letters of a message that is longer than both
 
 
 class LpcamError(Exception):
@@ -13,7 +14,16 @@ class LpcamError(Exception):
 
     The command line prints it without a traceback and exits with 1. Everything else is a bug of
     lpcam and keeps its traceback.
+
+    A message may quote what a stranger wrote: line ends become spaces, what does not print is escaped, so that no
+    file name moves the cursor of a terminal, and what is very long loses its middle.
+
+    >>> str(LpcamError("no class 'a\\nb\\x1b[2J': correct it"))
+    "no class 'a b\\\\x1b[2J': correct it"
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def of_system(error: OSError | MemoryError) -> LpcamError:
@@ -46,3 +56,11 @@ def unknown(kind: str, word: str, choices: Iterable[str]) -> LpcamError:
         return LpcamError(f"unknown {kind} '{word}': {hint}choose from {', '.join(names)}")
     shown = ", ".join(near if len(near) > 1 else names[:_MANY])
     return LpcamError(f"unknown {kind} '{word}': {hint}choose from {shown}, … ({len(names)} in all)")
+
+
+def one_line(message: str) -> str:
+    """Return a text that may hold anything as one line that prints; see `LpcamError`."""
+    line = " ".join(message.splitlines())
+    if len(line) > _HEAD + _TAIL:
+        line = f"{line[:_HEAD]} … {line[-_TAIL:]}"
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line)

@@ -63,6 +63,24 @@ def is_over(token: str) -> bool:
     return bool(machine) and machine == _machine() and process.isdecimal() and not Path("/proc", process).exists()
 
 
+def await_file(path: Path, seconds: float = 15.0) -> None:
+    """Wait a while for a file that another machine wrote: network file systems show it late.
+
+    Raises:
+        LpcamError: it does not come.
+    """
+    end = time.monotonic() + seconds
+    while not path.is_file():
+        if time.monotonic() > end:
+            raise LpcamError(f"{path} was written and is not there: check the file system, then run the command again")
+        time.sleep(0.05)
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file is one that `write_atomically` has not renamed yet."""
+    return _PARTIAL in path.name
+
+
 def sweep(folder: Path) -> None:
     """Remove partial files of processes that were killed: of this machine at once, of others after an hour."""
     for path in folder.glob(f"*{_PARTIAL}*") if folder.is_dir() else ():

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import pickle
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SCALARS = (type(None), bool, int, float, str)
+_ALWAYS, _TIMES = 2**26, 4  # what a file may unpack to: bytes, and times its own
 
 
 def load_dictionary(path: Path) -> dict[Any, Any]:
@@ -49,15 +51,34 @@ def load_dictionary(path: Path) -> dict[Any, Any]:
     {2007000063: array([0, 1, 1])}
     """
     try:
-        with path.open("rb") as file:
-            _check_header(file, path)
-            value = _unpickle(file, path)
+        data = path.read_bytes()  # whole, so that nothing is made room for that the file does not have
     except OSError as error:
         raise LpcamError(f"cannot read {path} ({error.strerror or error}): check the path") from error
+    file = io.BytesIO(data)
+    _check_header(file, path)
+    value = _unpickle(file, path)
     if not (isinstance(value, np.ndarray) and value.shape == () and isinstance(value.item(), dict)):
         raise LpcamError(f"{path} holds no dictionary: expected a file made by np.save(path, dictionary)")
     content: dict[Any, Any] = value.item()
+    try:
+        require_extent(content, len(data))
+    except ValueError as error:
+        raise LpcamError(f"{path} {error}: save its numbers anew with np.save or as a CSV") from error
     return content
+
+
+def require_extent(content: object, size: int) -> None:
+    """Refuse what a file unpacks to where it is far more than the file, or without end.
+
+    Args:
+        content: Containers, arrays, tensors, numbers and strings.
+        size: Of the file in bytes.
+
+    Raises:
+        ValueError: what is shared makes it more than four times the file and 64 MB, or it holds itself.
+    """
+    if _extent(content) > max(_ALWAYS, _TIMES * size):
+        raise ValueError(f"unpacks to far more than the {size} bytes it has, or holds itself")
 
 
 def save_dictionary(path: Path, content: dict[Any, Any]) -> None:
@@ -126,6 +147,8 @@ class _DataUnpickler(pickle._Unpickler):
     """
 
     stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         super().__init__(file, encoding="latin1")  # as NumPy asks for files written by Python 2
@@ -149,13 +172,49 @@ class _DataUnpickler(pickle._Unpickler):
             own_state = tuple(np.dtype(built.str).__reduce__())[2]
             if type(state) is not tuple or state[2:] != own_state[2:]:
                 raise self._refusal("a forged dtype")
-        elif type(built) is not np.ndarray:
+        elif type(built) is np.ndarray:
+            _check_array_state(state)
+        else:
             raise self._refusal(f"the state of a {type(built).__name__}")
         built.__setstate__(state)
+
+    def load_setitem(self) -> None:
+        """Put one entry into a dictionary."""
+        value, key = self.stack.pop(), self.stack.pop()
+        _put(self.stack[-1], [key], [value])
+
+    def load_setitems(self) -> None:
+        """Put entries into a dictionary."""
+        entries = self.pop_mark()
+        _put(self.stack[-1], entries[::2], entries[1::2])
+
+    def load_dict(self) -> None:
+        """Make a dictionary."""
+        entries = self.pop_mark()
+        made: dict[Any, Any] = {}
+        _put(made, entries[::2], entries[1::2])
+        self.append(made)
+
+    def load_additems(self) -> None:
+        """Put values into a set."""
+        values = self.pop_mark()
+        if type(self.stack[-1]) is not set:
+            raise TypeError(f"a set that is a {type(self.stack[-1]).__name__}")
+        self.stack[-1].update(_hashed(values))
+
+    def load_frozenset(self) -> None:
+        """Make a frozen set."""
+        values = self.pop_mark()  # which changes what append is
+        self.append(frozenset(_hashed(values)))
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
     }
 
     def _refusal(self, what: str) -> LpcamError:
@@ -163,6 +222,90 @@ class _DataUnpickler(pickle._Unpickler):
             f"{self._path} asks for {what!r}, which is not data; nothing of it was run: "
             "use the file only if you trust its source, and save its numbers anew with np.save or as a CSV"
         )
+
+
+def _put(made: object, keys: list[Any], values: list[Any]) -> None:
+    if type(made) not in (dict, OrderedDict):
+        raise TypeError(f"a dictionary that is a {type(made).__name__}")
+    made.update(zip(_hashed(keys), values, strict=True))  # type: ignore[attr-defined]
+
+
+def _hashed(values: Iterable[Any]) -> list[Any]:
+    """Return values that are hashed; not tuples in tuples, whose hash takes a process down when they are deep."""
+    listed = list(values)
+    for value in listed:
+        inner = value if isinstance(value, tuple | frozenset) else (value,)
+        if any(isinstance(each, tuple | frozenset) for each in inner):
+            raise TypeError("a key that holds tuples")
+    return listed
+
+
+def _check_array_state(state: Any) -> None:
+    """Refuse an array of objects that is larger than what is there to fill it, or that holds such arrays."""
+    _, shape, dtype, _, content = state
+    if not isinstance(dtype, np.dtype) or not dtype.hasobject:
+        return
+    if not isinstance(content, list) or math.prod(shape) != len(content) or min(shape, default=0) < 0:
+        raise ValueError(f"an array of objects of shape {shape} made of fewer or more")
+    if any(isinstance(each, np.ndarray) and each.dtype.hasobject for each in content):
+        raise ValueError("arrays of objects in one another")
+
+
+def _extent(content: object) -> int:
+    """Return how much there is when everything that is shared counts as often as it is reached.
+
+    A list of ten lists of ten lists … is small in memory and without end for whoever makes an array of it. What holds
+    itself has no end at all. Numbers count 1, strings their letters, arrays and tensors their bytes.
+    """
+    known: dict[int, int] = {}
+    waiting: list[tuple[Any, list[Any] | None]] = [(content, None)]
+    while waiting:
+        value, inner = waiting.pop()
+        if inner is not None:
+            known[id(value)] = 1 + sum(known[id(each)] for each in inner)
+        elif id(value) not in known:
+            inner = _inner(value)
+            if inner is None:
+                known[id(value)] = _size(value)
+                continue
+            known[id(value)] = sys.maxsize  # until it is known: of what holds itself
+            waiting.append((value, inner))
+            waiting += [(each, None) for each in inner if id(each) not in known]
+    return known[id(content)]
+
+
+def _inner(value: Any) -> list[Any] | None:
+    """Return what a container holds; None for anything else."""
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        objects: list[Any] = value.reshape(-1).tolist()
+        return objects
+    return None
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return max(value.nbytes, value.size)
+    if _is_tensor(value):
+        return int(value.numel()) * int(value.element_size())
+    return max(1, len(value)) if isinstance(value, str | bytes) else 1
+
+
+def _set(values: Iterable[Any] = ()) -> set[Any]:
+    return set(_hashed(values))
+
+
+def _frozenset(values: Iterable[Any] = ()) -> frozenset[Any]:
+    return frozenset(_hashed(values))
+
+
+def _ordered(pairs: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
+    entries = [(key, value) for key, value in pairs]
+    _hashed(key for key, _ in entries)
+    return OrderedDict(entries)
 
 
 def _rebuild_array(*_: object) -> np.ndarray[Any, Any]:
@@ -195,11 +338,30 @@ def _torch_rebuild() -> Callable[..., Tensor]:
     return rebuild
 
 
+def _torch_tensor() -> Callable[..., Tensor]:
+    """Return what makes a tensor of a storage; torch's own makes the storage larger where it is too small."""
+    from torch.storage import TypedStorage
+
+    def rebuild(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
+        if not isinstance(storage, TypedStorage) or len(size) != len(stride):
+            raise TypeError("a tensor without a storage")
+        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+        numbers = int(storage._size())  # type: ignore[no-untyped-call]  # len() warns
+        if min((offset, *size, *stride)) < 0 or (0 not in size and last >= numbers):
+            raise ValueError("a tensor beyond its storage")
+        return _torch_rebuild()(storage, offset, size, stride, False, OrderedDict())
+
+    return rebuild
+
+
 def _torch_storage() -> Callable[[bytes], object]:
     import torch
 
     def load(data: bytes) -> object:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if not isinstance(storage, torch.storage.TypedStorage):
+            raise TypeError(f"a storage that is a {type(storage).__name__}")
+        return storage
 
     return load
 
@@ -213,12 +375,12 @@ _REBUILDERS: dict[tuple[str, str], Callable[..., object] | None] = {
     ("numpy.core.multiarray", "_reconstruct"): _rebuild_array,
     ("numpy.core.multiarray", "scalar"): _rebuild_scalar,
     ("numpy.core.numeric", "_frombuffer"): _rebuild_from_buffer,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("builtins", "frozenset"): frozenset,
+    ("collections", "OrderedDict"): _ordered,
+    ("builtins", "set"): _set,
+    ("builtins", "frozenset"): _frozenset,
 }
 _TORCH: dict[tuple[str, str], Callable[[], Callable[..., object]]] = {
-    ("torch._utils", "_rebuild_tensor_v2"): _torch_rebuild,
+    ("torch._utils", "_rebuild_tensor_v2"): _torch_tensor,
     ("torch.storage", "_load_from_bytes"): _torch_storage,
 }
 

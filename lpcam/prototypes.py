@@ -7,7 +7,7 @@ classifier's own weights vouch for. The prototype file is one safetensors file w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -387,8 +387,11 @@ def _unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> Prototyp
     profile = Profile(**{"filter": _FIRST_FILTER, **description.pop("profile")})
     description.pop("schema")
     provenance = Provenance(**{**description, "classes": tuple(description["classes"]), "profile": profile})
+    require_kinds(tensors, _COLUMNS)
     if not bool(tensors["vectors"].isfinite().all()):
         raise ValueError("centres that are not finite")
+    if tensors["totals"].shape != (len(provenance.classes), 3):
+        raise ValueError("totals of other classes")
     centres = []
     for label in range(len(provenance.classes)):
         rows = tensors["labels"] == label
@@ -396,6 +399,24 @@ def _unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> Prototyp
         columns = {name: tensors[name][rows] for name in ("vectors", "is_object", "selected", "scores", "sizes")}
         centres.append(Centres(**columns, object_vectors=objects, rest_vectors=rest, fallback=bool(fallback)))
     return Prototypes(tuple(centres), provenance)
+
+
+_COLUMNS = {
+    "vectors": (torch.float32, 2), "is_object": (torch.bool, 1), "selected": (torch.bool, 1),
+    "scores": (torch.float32, 1), "sizes": (torch.int64, 1), "labels": (torch.int64, 1), "totals": (torch.int64, 2),
+}  # fmt: skip
+
+
+def require_kinds(tensors: Mapping[str, Tensor], kinds: Mapping[str, tuple[torch.dtype, int]]) -> None:
+    """Refuse a file whose tensors are not of the types and dimensions it was written with.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: one is of another type or dimension.
+    """
+    for name, (dtype, dimensions) in kinds.items():
+        if tensors[name].dtype != dtype or tensors[name].ndim != dimensions:
+            raise ValueError(f"{name} of {tensors[name].dtype} {list(tensors[name].shape)}")
 
 
 def _describe(prototypes: Prototypes) -> str:

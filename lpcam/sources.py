@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -60,9 +61,14 @@ class DataSource:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """Undo `as_json`."""
-        paths = {name: _path(value.get(name)) for name in ("labels", "classes", "masks")}
-        return cls(value["dataset"], Path(value["root"]), value["split"], **paths)
+        """Undo `as_json`.
+
+        Raises:
+            LpcamError: it is damaged.
+        """
+        known = _remembered(value, "photos", ("dataset", "root", "split"), ("labels", "classes", "masks"))
+        paths = {name: _path(known[name]) for name in ("labels", "classes", "masks")}
+        return cls(known["dataset"], Path(known["root"]), known["split"], **paths)
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,16 @@ class ClassifierSource:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """Undo `as_json`."""
-        return cls(value["arch"], value["weights"], value["stride"], value["layer"], _path(value["head"]))
+        """Undo `as_json`.
+
+        Raises:
+            LpcamError: it is damaged.
+        """
+        known = _remembered(value, "classifier", ("arch", "weights"), ("layer", "head"))
+        stride = value.get("stride")
+        if stride is not None and type(stride) is not int:
+            raise _forgotten("classifier")
+        return cls(known["arch"], known["weights"], stride, known["layer"], _path(known["head"]))
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, str | None]:
@@ -127,6 +141,22 @@ def _as_json(values: dict[str, Any]) -> dict[str, str | None]:
         name: str(value.resolve() if isinstance(value, Path) else value) if value is not None else None
         for name, value in values.items()
     }
+
+
+def _remembered(value: object, what: str, needed: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+    """Return the words that a workspace remembers; those not needed may be None."""
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in needed):
+        raise _forgotten(what)
+    if not all(isinstance(value.get(name), str | None) for name in others):
+        raise _forgotten(what)
+    return {name: value.get(name) for name in (*needed, *others)}
+
+
+def _forgotten(what: str) -> LpcamError:
+    return LpcamError(
+        f"what the workspace remembers of its {what} is damaged: run 'lpcam extract-features' or the import again "
+        "with --overwrite"
+    )
 
 
 def _path(value: str | None) -> Path | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from lpcam.errors import LpcamError
 from lpcam.kmeans import kmeans
 from lpcam.methods.pacam import instance_prototypes
-from lpcam.prototypes import MadeFrom, derived_seed
+from lpcam.prototypes import MadeFrom, derived_seed, require_kinds
 from lpcam.tensorfile import FileKind, identity
 
 SCHEMA = 1
@@ -158,11 +158,17 @@ def _pack(context: tuple[ClassContext, ...]) -> dict[str, Tensor]:
     }
 
 
+_COLUMNS = {
+    "vectors": (torch.float32, 2), "sizes": (torch.int64, 1), "labels": (torch.int64, 1), "instances": (torch.int64, 1),
+}  # fmt: skip
+
+
 def _unpack(tensors: dict[str, Tensor], description: dict[str, Any]) -> tuple[tuple[ClassContext, ...], Any]:
     if description.pop("schema") != SCHEMA:
         raise ValueError("another schema")
     profile = SupportProfile(**description.pop("profile"))
     provenance = SupportProvenance(**{**description, "classes": tuple(description["classes"])}, profile=profile)
+    require_kinds(tensors, _COLUMNS)
     if not bool(tensors["vectors"].isfinite().all()):
         raise ValueError("context prototypes that are not finite")
     rows = [tensors["labels"] == label for label in range(len(provenance.classes))]

@@ -94,13 +94,22 @@ class Workspace:
             write_atomically(self.failures, lambda partial: _write(partial, text))
 
     def failed(self) -> list[dict[str, Any]]:
-        """Return what ``failures.jsonl`` says: stage, name and reason of every photo that could not be processed."""
-        return [json.loads(line) for line in self._failure_lines()]
+        """Return what ``failures.jsonl`` says: stage, name and reason of every photo that could not be processed.
 
-    def _failure_lines(self) -> list[str]:
+        Raises:
+            LpcamError: it is damaged.
+        """
         if not self.failures.exists():
             return []
-        return [line for line in self.failures.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            text = self.failures.read_text(encoding="utf-8")
+            found = [json.loads(line) for line in text.split("\n") if line.strip()]
+            return [{key: str(entry[key]) for key in ("stage", "name", "reason")} for entry in found]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LpcamError(
+                f"{self.failures} is damaged ({' '.join(str(error).split())}): delete it; stages that run again name "
+                "their photos anew"
+            ) from error
 
 
 def claim_seeds(
@@ -132,14 +141,24 @@ def seeds_made_by(folder: Path) -> dict[str, Any]:
     Raises:
         LpcamError: the record is damaged.
     """
-    made_by = _seed_record(folder).get("made_by", {})
+    made_by = seed_record(folder).get("made_by", {})
     return made_by if isinstance(made_by, dict) else {}
+
+
+def seed_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a folder of seeds: ``made_by`` and ``splits``; nothing where it has none.
+
+    Raises:
+        LpcamError: it is damaged.
+    """
+    record = folder / SEED_RECORD
+    return read_json(record, repair=f"delete {folder} or choose another --out") if record.exists() else {}
 
 
 def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffixes: set[str], overwrite: bool) -> None:
     # before the record: who reads no record must not see the seeds that followed it
     there = _seeds(folder, suffixes, made_by)
-    record = {} if overwrite else _seed_record(folder)
+    record = {} if overwrite else seed_record(folder)
     splits = record.get("splits", {})
     same = record.get("made_by") == made_by and splits.get(split, photos) == photos
     if same and split in splits:
@@ -158,15 +177,10 @@ def _claim(folder: Path, made_by: dict[str, Any], split: str, photos: str, suffi
     write_json(folder / SEED_RECORD, record, sealed=True)
 
 
-def _seed_record(folder: Path) -> dict[str, Any]:
-    record = folder / SEED_RECORD
-    return read_json(record, repair=f"delete {folder} or choose another --out") if record.exists() else {}
-
-
 def _made_before(folder: Path) -> dict[str, Any]:
     """Return what made the seeds that are replaced, as far as the record can be read."""
     try:
-        made_by = _seed_record(folder).get("made_by", {})
+        made_by = seed_record(folder).get("made_by", {})
     except LpcamError:
         return {}
     return made_by if isinstance(made_by, dict) else {}

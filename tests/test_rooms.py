@@ -52,6 +52,7 @@ ORDER = (  # a room imports only from rooms further left
     "training",
     "report",
     "inspection",
+    "verification",
     "demo",
     "doctor",
 )

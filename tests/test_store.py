@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 import torch
+from safetensors import safe_open
 
+from lpcam import tensorfile
 from lpcam.errors import LpcamError
+from lpcam.files import await_file
 from lpcam.records import Failure
 from lpcam.store import (
     DTYPES,
@@ -181,6 +185,35 @@ def test_a_manifest_that_was_changed_is_refused(tmp_path, change):
         read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, tensors: tensors.pop("features"),
+        lambda header, tensors: tensors.update(features=tensors["features"][:-1]),
+        lambda header, tensors: tensors.update(features=tensors["features"][:, :-1].contiguous()),
+        lambda header, tensors: tensors.update(cam=tensors["cam"][1:]),
+        lambda header, tensors: header["photos"][0].update(grid=6),
+        lambda header, tensors: header["photos"][0].update(grid=[-2, -3]),
+        lambda header, tensors: header["photos"][0].update(labels=[2]),
+        lambda header, tensors: header["photos"][0].update(labels=["sheep"]),
+        lambda header, tensors: header["photos"][0].pop("size"),
+        lambda header, tensors: header.update(failures=[3]),
+        lambda header, tensors: header.pop("names"),
+    ],
+)
+def test_a_shard_whose_parts_do_not_fit_is_refused_even_if_its_checksum_holds(tmp_path, change):
+    write(tmp_path, photos(), 5)
+    path = tmp_path / "shard-00000.safetensors"
+    header = tensorfile.description_of(path, "lpcam")
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(header, tensors)
+    tensorfile.save(path, tensors, "lpcam", json.dumps(header))
+    write_manifest(tmp_path, description(), 1, torch.eye(2, CHANNELS), {})
+    with pytest.raises(LpcamError, match=r"shard-00000\S+ is half-written or damaged"):
+        FeatureStore(tmp_path)
+
+
 def test_a_shard_is_complete_only_for_its_own_photos_and_description(tmp_path):
     entries = photos()[:2]
     names = [entry.name for entry in entries]
@@ -191,6 +224,19 @@ def test_a_shard_is_complete_only_for_its_own_photos_and_description(tmp_path):
     assert not shard_is_complete(tmp_path, 1, description(), names)
     write_shard(tmp_path, 0, entries, [Failure("photo9", "truncated")], description(), [*names, "photo9"])
     assert not shard_is_complete(tmp_path, 0, description(), [*names, "photo9"]), "a failed photo is tried again"
+
+
+def test_a_shard_that_another_machine_wrote_may_appear_late(tmp_path, monkeypatch):
+    entries = photos()
+    write_shard(tmp_path, 0, entries, [], description(), [entry.name for entry in entries])
+    path = tmp_path / "shard-00000.safetensors"
+    hidden = path.rename(tmp_path / "not yet")
+    threading.Timer(0.3, lambda: hidden.rename(path)).start()
+    write_manifest(tmp_path, description(), 1, torch.eye(2, CHANNELS), {})
+    assert len(FeatureStore(tmp_path).photos) == 5
+    path.unlink()
+    with pytest.raises(LpcamError, match=r"shard-00000\S+ was written and is not there"):
+        await_file(path, seconds=0.1)
 
 
 def test_failures_are_kept(tmp_path):

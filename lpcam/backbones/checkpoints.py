@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import math
+import pickletools
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO, TypeGuard
 
 import numpy as np
 import torch
@@ -14,11 +19,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lpcam.errors import LpcamError
+from lpcam.pickles import require_extent
 
 Tensors = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
+_SAVE_IT = "save it with torch.save(model.state_dict(), path)"
+_REAL = frozenset(
+    (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+    + (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+)
+_ARCHIVE = b"PK\x03\x04"
+_PICKLES = 5  # in a file of torch's first format, before the numbers
+_DEEPEST = 100
 
 
 def read_checkpoint(path: Path) -> Tensors:
@@ -36,10 +50,43 @@ def read_checkpoint(path: Path) -> Tensors:
     """
     _require_file(path, "give --weights a checkpoint file, or the word imagenet")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    tensors = {str(key): value for key, value in _unwrapped(content).items() if isinstance(value, Tensor)}
+    entries = [(key, value) for key, value in _unwrapped(content).items() if isinstance(value, Tensor)]
+    tensors = {key: value for key, value in entries if isinstance(key, str) and is_plain(value)}
+    if len(tensors) < len(entries):
+        raise LpcamError(f"{path} holds tensors without a name, or that are no dense real numbers: {_SAVE_IT}")
     if not tensors:
-        raise LpcamError(f"{path} holds no tensors: save it with torch.save(model.state_dict(), path)")
+        raise LpcamError(f"{path} holds no tensors: {_SAVE_IT}")
     return tensors
+
+
+def load_torch(path: Path, *, mapped: bool = False) -> object:
+    """Return what a file of ``torch.save`` holds: tensors, numbers and containers, and no more than the file has.
+
+    ``torch.load(weights_only=True)`` runs no code, but a small file may still ask it for all memory there is: by a
+    compressed archive, by a tensor of many places and one number, or by tuples so deep that their hash ends the process.
+
+    Args:
+        path: The file.
+        mapped: Leave the tensors of an archive on the disk until they are asked for.
+
+    Raises:
+        OSError: it cannot be read.
+        Exception: it is damaged, which shows in many ways, or asks for more than tensors or more than it has.
+    """
+    size, archive = path.stat().st_size, _is_archive(path)
+    _require_shallow(path, archive, size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the error says it in one line
+        content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and archive)
+    require_extent(content, size)
+    return content
+
+
+def is_plain(value: object) -> TypeGuard[Tensor]:
+    """Return whether a value is a dense tensor of real numbers on the CPU."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        return False
+    return value.dtype in _REAL and not value.is_nested
 
 
 def canonical(tensors: Mapping[str, Tensor], rename: Callable[[str], str | None], source: str) -> Tensors:
@@ -174,13 +221,79 @@ def _require_file(path: Path, advice: str) -> None:
 
 def _read_torch(path: Path) -> object:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the error below says it in one line
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_torch(path)
     except OSError as error:
         raise LpcamError(f"cannot read {path} ({error.strerror or error}): check the file") from error
     except Exception as error:  # damaged bytes can fail in any way
         raise LpcamError(_refusal(path, error)) from error
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ARCHIVE)) == _ARCHIVE
+
+
+def _require_shallow(path: Path, archive: bool, size: int) -> None:
+    """Refuse an archive that unpacks to more than the file, and tuples too deep to be hashed.
+
+    Raises:
+        Exception: it does, or is damaged.
+    """
+    if not archive:
+        with path.open("rb") as file:
+            for _ in range(_PICKLES):
+                _require_shallow_tuples(file)
+        return
+    with zipfile.ZipFile(path) as members:
+        if sum(info.file_size for info in members.infolist()) > size:
+            raise ValueError(f"unpacks to more than the {size} bytes it has")  # torch stores, it does not compress
+        for info in members.infolist():
+            if info.filename.endswith(".pkl"):
+                _require_shallow_tuples(io.BytesIO(members.read(info)))
+
+
+def _require_shallow_tuples(file: IO[bytes]) -> None:
+    """Read one pickle without making anything of it, and raise where its tuples lie deep in one another."""
+    depths: list[int | None] = []  # of what is on the stack; None is a mark
+    memo: dict[int, int] = {}
+    for opcode, argument, _ in pickletools.genops(file):
+        name = opcode.name
+        if name in _TUPLES:
+            count = _TUPLES[name]
+            inner = _popped(depths, count)
+            depths.append(1 + max(inner, default=0))
+            if 1 + max(inner, default=0) > _DEEPEST:
+                raise ValueError("tuples too deep in one another")
+        elif name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else int(argument)] = depths[-1] or 0
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
+            depths.append(memo[int(argument or 0)])
+        else:
+            _step(depths, opcode)
+
+
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None}
+
+
+def _popped(depths: list[int | None], count: int | None) -> list[int]:
+    """Take values from the stack: so many, or all down to the last mark, which goes too."""
+    taken: list[int] = []
+    while count is None or len(taken) < count:
+        depth = depths.pop()
+        if depth is None:
+            break
+        taken.append(depth)
+    return taken
+
+
+def _step(depths: list[int | None], opcode: pickletools.OpcodeInfo) -> None:
+    """Do to the stack what an opcode does; what it makes is no tuple."""
+    takes = [each.name for each in opcode.stack_before]
+    if "mark" in takes:
+        _popped(depths, None)
+        takes = takes[: takes.index("mark")]
+    _popped(depths, len(takes))
+    depths += [None if each.name == "mark" else 0 for each in opcode.stack_after]
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -204,11 +317,17 @@ def _read_safetensors(path: Path) -> Tensors:
 
 def _read_npy(path: Path) -> Tensor:
     advice = "save it with numpy.save(path, weights)"
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        data = io.BytesIO(path.read_bytes())
+        shape, _, dtype = readers[np.lib.format.read_magic(data)](data)
+        if math.prod(shape) * dtype.itemsize > data.getbuffer().nbytes:  # before room is made for it
+            raise ValueError("cut short")
+        data.seek(0)
+        array = np.load(data, allow_pickle=False)
+    except Exception as error:  # NumPy parses the header as Python, which fails in many ways
         raise LpcamError(f"{path} is not an array of numbers: {advice}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise LpcamError(f"{path} is not an array of real numbers: {advice}")
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
 
@@ -235,7 +354,7 @@ def _without_prefixes(key: str) -> str:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    if one.numel() != other.numel():
+    if one.numel() != other.numel() or one.dtype != other.dtype:
         return False
     return one.data_ptr() == other.data_ptr() or bool(
         torch.isclose(one.flatten(), other.flatten(), rtol=0, atol=0, equal_nan=True).all()

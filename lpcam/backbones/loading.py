@@ -80,6 +80,7 @@ def load_classifier(
         blueprint, layer, channels, matrix = _projected(blueprint, projection, matrix)
         trunk |= projection.state_dict(prefix=f"{layer}.")
     _require_fit(matrix, num_classes, channels, layer)
+    _require_kinds(blueprint, trunk, source)
     _fill(blueprint, trunk)
     sha256 = checkpoints.fingerprint({**trunk, blueprint.head: matrix, **extras.tensors()})
     net = _on_device(Classifier(arch, blueprint, layer, stride, matrix, sha256, extras), device)
@@ -110,8 +111,10 @@ def load_trunk(
         _fill(blueprint, _initial_tensors(arch, blueprint, seed))
     else:
         source, given = _given_tensors(blueprint, weights)
-        trunk = _without_head(blueprint, checkpoints.canonical(without_extras(given), blueprint.rename, source))
-        _fill(blueprint, checkpoints.fit(trunk, _trunk_shapes(blueprint), source, arch))
+        named = _without_head(blueprint, checkpoints.canonical(without_extras(given), blueprint.rename, source))
+        trunk = checkpoints.fit(named, _trunk_shapes(blueprint), source, arch)
+        _require_kinds(blueprint, trunk, source)
+        _fill(blueprint, trunk)
     return _on_device(Trunk(arch, blueprint, channels, stride), device)
 
 
@@ -301,6 +304,17 @@ def _require_fit(matrix: Tensor, num_classes: int | None, channels: int, layer: 
 
 def _seen_as(net: Classifier) -> str:
     return f"C={net.channels} channels of layer {net.layer} at stride {net.stride}, sha256 {net.sha256[:12]}"
+
+
+def _require_kinds(blueprint: Blueprint, trunk: Tensors, source: str) -> None:
+    """Refuse whole numbers where the network has real ones, and real ones where it has whole ones (index tables)."""
+    state = blueprint.network.state_dict()
+    for name, tensor in trunk.items():
+        if name in state and state[name].is_floating_point() != tensor.is_floating_point():
+            raise LpcamError(
+                f"{source} has {tensor.dtype} for {name}, the network {state[name].dtype}: take the checkpoint that was "
+                "trained, not one that was made smaller by quantisation"
+            )
 
 
 def _fill(blueprint: Blueprint, trunk: Tensors) -> None:

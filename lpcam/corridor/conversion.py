@@ -14,7 +14,7 @@ import torch
 from lpcam.checksums import journal, keep_sound, read_sums, require_sound, settle
 from lpcam.datasets import photo_size
 from lpcam.errors import LpcamError
-from lpcam.files import process_token, read_json
+from lpcam.files import process_token
 from lpcam.locks import folder_lock, working_on
 from lpcam.records import ActivationMaps, Failure, Photo, Progress, StageReport, silent
 from lpcam.refiners import Refiner, get_reader
@@ -23,7 +23,7 @@ from lpcam.refiners.parts import PartOptions
 from lpcam.refiners.writing import Writing, write_next_step
 from lpcam.sources import DataSource
 from lpcam.views import strided_size
-from lpcam.workspace import SEED_RECORD, claim_seeds
+from lpcam.workspace import claim_seeds, seed_record
 
 _SPLIT = "converted"
 
@@ -73,11 +73,11 @@ def convert(
     with working_on(folder_lock(target), stage="lpcam convert"):
         claim_seeds(target, made_by, _SPLIT, _fingerprint(source), suffix=suffix, overwrite=overwrite)
         writing.sweep(target)
-        next_steps = write_next_step(writing.refiner, target, origin)
+        note, sums = journal(target, process_token()), read_sums(source)
+        next_steps = write_next_step(writing.refiner, target, origin, note)
         files = [path for name in names for path in writing.files(target, name)]
         keep_sound(target, files, lambda done, total: progress("check seeds", done, total))
         waiting = [name for name in names if not writing.is_written(target, name)]
-        note, sums = journal(target, process_token()), read_sums(source)
         failures = []
         for index, name in enumerate(waiting):
             try:
@@ -95,15 +95,10 @@ def convert(
 
 
 def _origin(source: Path, data: DataSource | None) -> Origin:
-    made_by = _record(source).get("made_by", {})
+    made_by = seed_record(source).get("made_by", {})
     known = {name: made_by[name] for name in ("method", "dataset") if name in made_by}
     walked = "walk" in made_by.get("propagation", {})
     return Origin(**{**known, **({"dataset": data.dataset} if data else {})}, walked=walked)
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    path = folder / SEED_RECORD
-    return read_json(path, repair=f"delete {path}") if path.exists() else {}
 
 
 def _photos(source: Path, reader: Refiner, data: DataSource | None, writing: Writing) -> Mapping[str, Photo | None]:
@@ -138,7 +133,7 @@ def _sized(maps: ActivationMaps, reader: Refiner, writing: Writing, photo: Photo
 
 def _made_by(source: Path, from_refiner: str, writing: Writing) -> dict[str, Any]:
     made_by = {
-        **_record(source).get("made_by", {}),
+        **seed_record(source).get("made_by", {}),
         "refiner": writing.refiner.name,
         "converted_from": {"refiner": from_refiner, "folder": str(source.resolve())},
     }

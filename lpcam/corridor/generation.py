@@ -253,7 +253,7 @@ def _claimed(job: GenerationJob, opened: _Opened, method: str, split: DataSplit,
     suffix = writing.refiner.suffix
     claim_seeds(folder, made_by, split.split, split.fingerprint, suffix=suffix, overwrite=overwrite)
     writing.sweep(folder)
-    return write_next_step(writing.refiner, folder, job.origin(method))
+    return write_next_step(writing.refiner, folder, job.origin(method), journal(folder, job.token))
 
 
 def _made_by(job: GenerationJob, opened: _Opened, method: str, split: DataSplit) -> dict[str, Any]:

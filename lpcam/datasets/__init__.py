@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from lpcam.datasets.coco import open_coco
 from lpcam.datasets.folder import open_folder
+from lpcam.datasets.lists import alike, check_name
 from lpcam.datasets.photos import photo_size, read_mask, read_photo
 from lpcam.datasets.voc import open_voc
 from lpcam.errors import unknown
@@ -49,7 +51,10 @@ def open_split(
     """
     if dataset not in _OPENERS:
         raise unknown("data set", dataset, _OPENERS)
-    return _OPENERS[dataset](root, split, labels=labels, classes=classes, masks=masks)
+    opened = _OPENERS[dataset](root, split, labels=labels, classes=classes, masks=masks)
+    for photo in opened.photos:
+        check_name(photo.name, str(photo.path))
+    return replace(opened, notices=(*opened.notices, *alike(photo.name for photo in opened.photos)))
 
 
 def _open_demo(root: Path, split: str, *, labels: Path | None, classes: Path | None, masks: Path | None) -> DataSplit:

@@ -36,7 +36,7 @@ def open_folder(
 ) -> DataSplit:
     """Open a folder of photos; no photo is decoded.
 
-    Photos lie in ``root`` and the folders in it (hidden ones and the folder of masks are passed over) and are named by
+    Photos lie in ``root`` and the folders in it (hidden ones and the folder of masks are passed over, links followed) and are named by
     their files without suffix, those of folders with the folder before: ``a/b.jpg`` is ``a__b``, as its seed is a file
     of that name. Lists and tables may say ``a__b``, ``a/b`` or ``a/b.jpg``, with or without the name of ``root`` itself
     in front.
@@ -83,13 +83,20 @@ def _files(root: Path, suffixes: frozenset[str], apart: Iterable[Path] = ()) -> 
 
 
 def _folders(root: Path, apart: Iterable[Path]) -> list[Path]:
-    avoided = {folder.resolve() for folder in apart}
+    """Return the folders in a folder, sorted; through links too, each once and none that is there already."""
+    inside = root.resolve()
+    seen = {inside, *(folder.resolve() for folder in apart)}
     found = []
-    for place, names, _ in os.walk(root):
-        names[:] = sorted(
-            name for name in names if not name.startswith(".") and (Path(place) / name).resolve() not in avoided
-        )
-        found += [Path(place) / name for name in names]
+    for place, names, _ in os.walk(root, followlinks=True):
+        kept = []
+        for folder in (Path(place) / name for name in sorted(names) if not name.startswith(".")):
+            real = folder.resolve()
+            if real in seen or (folder.is_symlink() and real.is_relative_to(inside)):
+                continue
+            seen.add(real)
+            kept.append(folder)
+        names[:] = [folder.name for folder in kept]
+        found += kept
     return found
 
 

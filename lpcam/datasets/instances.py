@@ -20,8 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpcam.datasets.lists import check_name
-from lpcam.datasets.photos import IGNORED
+from lpcam.datasets.photos import IGNORED, MAX_PIXELS
 from lpcam.errors import LpcamError
+
+_LARGEST_AREA = 1e18  # pixels; an integer of JSON may be too large for any float
+_LONGEST_POLYGON = 1e6  # pixels; pycocotools makes room for every step along it
 
 _Size = tuple[int, int]
 
@@ -179,7 +182,7 @@ def _refuse_constant(word: str) -> object:
 def _annotation_with_outline(entry: dict[str, Any]) -> tuple[int, int, _Outline]:
     image, category = _integer(entry, "image_id"), _integer(entry, "category_id")
     crowd, area = entry.get("iscrowd", 0), entry.get("area", 0)
-    if crowd not in (0, 1) or not isinstance(area, int | float):
+    if crowd not in (0, 1) or not isinstance(area, int | float) or not abs(area) < _LARGEST_AREA:
         raise ValueError(f"an annotation of image {image} has iscrowd {crowd} and area {area}")
     return image, category, _Outline(category, bool(crowd), float(area), _packed(entry["segmentation"], image))
 
@@ -246,6 +249,8 @@ def _size(entry: Mapping[str, Any], path: Path) -> _Size:
     height, width = entry.get("height"), entry.get("width")
     if not (_is_integer(height) and _is_integer(width) and height > 0 and width > 0):
         raise _broken(path, f"image {entry['id']} has no height and width")
+    if height * width > MAX_PIXELS:
+        raise _broken(path, f"image {entry['id']} is {width}×{height}, more than {MAX_PIXELS} pixels")
     return height, width
 
 
@@ -301,8 +306,11 @@ def _of_runs(shape: Mapping[str, Any], size: _Size) -> NDArray[np.bool_]:
 def _check_polygon(polygon: array[float], size: _Size) -> None:
     if len(polygon) < 6 or len(polygon) % 2:
         raise ValueError(f"a polygon of {len(polygon)} numbers")
-    if not all(abs(number) <= 4 * max(size) for number in polygon):
+    corners = np.array(polygon).reshape(-1, 2)
+    if not (np.abs(corners) <= 4 * max(size)).all():
         raise ValueError("a polygon far outside the image")
+    if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum() > _LONGEST_POLYGON:
+        raise ValueError("a polygon whose line is longer than any outline")
 
 
 def _codec() -> Any:

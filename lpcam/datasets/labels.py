@@ -261,14 +261,14 @@ def _is_number(word: str) -> bool:
 def _labels_of_vector(vector: object, classes: Sequence[str], path: Path, name: str) -> tuple[int, ...]:
     try:
         values = np.asarray(vector)
-    except ValueError:  # lists of unequal lengths
+    except (ValueError, TypeError, RuntimeError):  # lists of unequal lengths, tensors NumPy has no type for
         values = np.zeros(0)
     if values.shape != (len(classes),):
         raise LpcamError(
             f"{path}, photo {name}: a vector of shape {values.shape} for {len(classes)} classes: "
             "pass --classes FILE with the names of its classes"
         )
-    if not np.isin(values, (0, 1)).all():
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
         raise LpcamError(f"{path}, photo {name}: values other than 0 and 1: pass image-level labels")
     return tuple(np.flatnonzero(values).tolist())
 
@@ -278,7 +278,7 @@ def _labels_of_vector(vector: object, classes: Sequence[str], path: Path, name: 
 
 def _objects_of(path: Path) -> list[str]:
     """Return the names of the objects (not of their parts) in a VOC annotation."""
-    objects: list[str] = []
+    objects: list[list[str]] = []
     place: list[str] = []
 
     def start(tag: str, _: dict[str, str]) -> None:
@@ -286,14 +286,14 @@ def _objects_of(path: Path) -> list[str]:
             raise ValueError(f"it is a <{tag}>, not an <annotation>")
         place.append(tag)
         if place == _OBJECT_NAME:
-            objects.append("")
+            objects.append([])
 
     def end(_: str) -> None:
         place.pop()
 
     def text(data: str) -> None:
         if place == _OBJECT_NAME:
-            objects[-1] += data
+            objects[-1].append(data)
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
@@ -302,7 +302,7 @@ def _objects_of(path: Path) -> list[str]:
         parser.Parse(path.read_bytes(), True)
     except (OSError, ValueError, LookupError, expat.ExpatError) as error:
         raise LpcamError(f"cannot read {path} ({error}): get it again or pass --labels FILE") from error
-    return [name.strip() for name in objects]
+    return ["".join(parts).strip() for parts in objects]
 
 
 _OBJECT_NAME = ["annotation", "object", "name"]

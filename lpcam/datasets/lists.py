@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from lpcam.errors import LpcamError, unknown
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 MASK_SUFFIXES = frozenset({".png"})
+
+LONGEST_NAME = 200
+"""The most bytes a photo's name may have: file systems take 255, and half-written files have 54 more."""
 
 Spellings = Callable[[str, Path], Iterable[str]]
 """``spellings(name, path)`` returns the ways in which lists and tables may spell a photo, its name first."""
@@ -81,17 +85,40 @@ def read_lines(path: Path) -> list[str]:
 
 
 def check_name(name: str, source: str) -> None:
-    """Refuse a name from which no file name can be made.
+    """Refuse a name from which no file name can be made, on this system or in a seed folder.
 
     Args:
         name: The name of a photo, without suffix.
         source: Where it was found.
 
     Raises:
-        LpcamError: it is empty, holds ``..``, a separator or a control character.
+        LpcamError: it is empty, begins with a dot, holds ``..``, a separator, a control character or bytes that are no
+            UTF-8, or is longer than `LONGEST_NAME`.
     """
-    if not name or ".." in name or name == "." or re.search(r"[/\\\x00-\x1f\x7f]", name):
-        raise LpcamError(f"{source}: {name!r} is no photo's name: give the file's name without folders or '..'")
+    if not name or ".." in name or name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f\ud800-\udfff]", name):
+        raise LpcamError(f"{source}: {name!r} is no photo's name: give the file's name without folders, '..' or a dot")
+    if len(name.encode()) > LONGEST_NAME:
+        raise LpcamError(
+            f"{source}: '{name}' has {len(name.encode())} bytes and seeds bear the names of their photos, with more "
+            f"behind while they are written: rename it to at most {LONGEST_NAME} bytes"
+        )
+
+
+def alike(names: Iterable[str]) -> tuple[str, ...]:
+    """Return a notice where names differ only in case or in how accents are written: some file systems tell none apart.
+
+    >>> [notice[:57] for notice in alike(["a", "b", "A"])]
+    ["names of photos differ in case or accents only, such as '"]
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if first != name:
+            return (
+                f"names of photos differ in case or accents only, such as '{first}' and '{name}': on file systems of "
+                "macOS, Windows or SMB the seeds of one replace those of the other",
+            )
+    return ()
 
 
 def find_list(split: str, folders: Sequence[Path]) -> Path:

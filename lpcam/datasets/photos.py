@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from lpcam.records import DrawnMask, Photo
 MAX_PIXELS = 1024**3 // 12
 """The most pixels a photo may have, 89 million: where Pillow begins to warn of decompression bombs."""
 
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
+"""What files may be, whatever their suffix says: Pillow reads forty more, of which EPS starts another program."""
+
 IGNORED = 255
 """The value of a mask where no class is meant."""
 
@@ -29,6 +32,18 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_TURNED_PIXELS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels.swapaxes(0, 1)[:, ::-1],
+    7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+}
+_BAND = 2**22  # pixels that are turned to RGB at a time
 
 
 def read_photo(path: Path) -> NDArray[np.uint8]:
@@ -47,10 +62,8 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
         LpcamError: the file is missing, damaged, has more than `MAX_PIXELS` pixels or values without a
             known range.
     """
-    with _opened(path) as image:
-        image.load()
-        upright = _turned(_rgb(image, path), _orientation(image))
-        return np.array(upright, dtype=np.uint8, order="C")
+    pixels, orientation = _decoded(path)
+    return np.ascontiguousarray(_TURNED_PIXELS[orientation](pixels))
 
 
 def photo_size(path: Path) -> tuple[int, int]:
@@ -115,15 +128,19 @@ def mask_labels(path: Path, num_classes: int) -> tuple[int, ...]:
 def _read_indices(mask: Path | DrawnMask) -> Image.Image:
     if not isinstance(mask, Path):
         return Image.fromarray(mask.draw())
-    with _opened(mask) as image:
+    with opened(mask) as image:
         return _indices(image, mask)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image of allowed size; whatever Pillow cannot do inside the block is the file's fault."""
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image of allowed form and size; whatever Pillow cannot do inside the block is the file's fault.
+
+    Raises:
+        LpcamError: the file is missing, damaged, of another form, or has more than `MAX_PIXELS` pixels.
+    """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise LpcamError(_too_large(path, f"{image.width}×{image.height} pixels"))
             yield image
@@ -144,7 +161,7 @@ def _too_large(path: Path, reason: str) -> str:
 
 def _geometry(path: Path) -> tuple[int, tuple[int, int]]:
     """Return the EXIF orientation (1..8) and the stored (width, height)."""
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.format == "TIFF":
             image.load()  # Pillow turns these itself when it loads them
         return _orientation(image), image.size
@@ -164,6 +181,21 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
 
 def _upright_size(orientation: int, stored: tuple[int, int]) -> tuple[int, int]:
     return (stored[1], stored[0]) if orientation >= 5 else stored
+
+
+def _decoded(path: Path) -> tuple[NDArray[np.uint8], int]:
+    """Return a photo as it is stored, uint8 [H, W, 3], and its EXIF orientation.
+
+    Rows are turned to RGB a few at a time: beside what Pillow decodes there is never more than the result.
+    """
+    with opened(path) as image:
+        image.load()
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        step = max(1, _BAND // image.width)
+        for top in range(0, image.height, step):
+            rows = image.crop((0, top, image.width, min(top + step, image.height)))
+            pixels[top : top + step] = np.asarray(_rgb(rows, path))
+        return pixels, _orientation(image)
 
 
 def _rgb(image: Image.Image, path: Path) -> Image.Image:
@@ -199,7 +231,8 @@ def _indices(image: Image.Image, path: Path) -> Image.Image:
 
 def _check_values(values: NDArray[np.uint8], num_classes: int, path: Path | DrawnMask) -> list[int]:
     """Return the classes (1..K) among a mask's values; refuse other values."""
-    seen = np.flatnonzero(np.bincount(values.reshape(-1), minlength=256)).tolist()
+    counts = sum(np.bincount(row, minlength=256) for row in values)  # which makes an int64 of every pixel
+    seen = np.flatnonzero(counts).tolist()
     classes = [value for value in seen if value not in (0, IGNORED)]
     if classes and classes[-1] > num_classes:
         raise LpcamError(

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from lpcam.errors import LpcamError
 from lpcam.inspection.findings import Facts, Findings
 from lpcam.records import Failure
 from lpcam.store import MANIFEST, FeatureStore, StoredPhoto, read_manifest, shard_files, shard_header
+from lpcam.store.description import REPAIR
 
 
 def of_features(folder: Path) -> Findings:
@@ -46,12 +47,15 @@ def of_shard(path: Path) -> Findings:
         LpcamError: it is half-written.
     """
     header, dtype = _header(path)
-    rows = tuple(
-        {"photo": entry["name"], "classes": entry["labels"], "size": entry["size"], "grid": entry["grid"]}
-        for entry in header["photos"]
-    )
-    facts = {"photos": len(rows), **dtype, "bytes": path.stat().st_size, "fingerprint": header["fingerprint"]}
-    failures = [Failure(**failure) for failure in header["failures"]]
+    try:
+        rows = tuple(
+            {"photo": entry["name"], "classes": entry["labels"], "size": entry["size"], "grid": entry["grid"]}
+            for entry in header["photos"]
+        )
+        facts = {"photos": len(rows), **dtype, "bytes": path.stat().st_size, "fingerprint": header["fingerprint"]}
+        failures = [Failure(str(failure["name"]), str(failure["reason"])) for failure in header["failures"]]
+    except (KeyError, TypeError) as error:
+        raise _other(path, error) from error
     return Findings("shard of a feature store", path, facts, rows, _failed(failures))
 
 
@@ -61,8 +65,8 @@ def _unfinished(folder: Path) -> Findings:
     kind: Facts = {}
     for path in shards:
         try:
-            header, kind = _header(path)
-            photos += len(header["photos"])
+            kind = of_shard(path).facts
+            photos += kind["photos"]
         except LpcamError as error:
             damaged.append(str(error))
     total = sum(path.stat().st_size for path in shards)
@@ -111,9 +115,16 @@ def _failed(failures: Sequence[Failure]) -> tuple[str, ...]:
 def _header(path: Path) -> tuple[dict[str, Any], Facts]:
     """Return the header of a shard, and channels and dtype of its features."""
     header = shard_header(path)
-    with safe_open(path, framework="pt") as file:
-        features = file.get_slice("features")
-        return header, {"channels": features.get_shape()[1], "dtype": _DTYPES[features.get_dtype()]}
+    try:
+        with safe_open(path, framework="pt") as file:
+            features = file.get_slice("features")
+            return header, {"channels": features.get_shape()[1], "dtype": _DTYPES[features.get_dtype()]}
+    except (SafetensorError, OSError, KeyError, IndexError) as error:
+        raise _other(path, error) from error
+
+
+def _other(path: Path, error: Exception) -> LpcamError:
+    return LpcamError(f"{path} is no shard that lpcam wrote ({error!r}): {REPAIR}")
 
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}

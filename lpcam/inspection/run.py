@@ -155,7 +155,14 @@ def _origin(basis: Basis | None) -> tuple[Facts, list[str]]:
         "weights": str(classifier.weights),
         "scales": list(basis.scales),
     }
-    return facts, [f"{name} {path} is not there any more" for name, path in files.items() if not path.exists()]
+    return facts, [f"{name} {path} is not there any more" for name, path in files.items() if not _is_there(path)]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _failures(workspace: Workspace) -> list[str]:

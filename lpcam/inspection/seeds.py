@@ -83,7 +83,7 @@ def _key_facts(name: Any, value: Any) -> Facts:
     array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
     numbers = array.dtype.kind in "fiub" and array.size
     return {
-        "key": str(name),
+        "key": _worded(name),
         "type": "torch" if isinstance(value, Tensor) else type(value).__name__,
         "dtype": str(array.dtype),
         "shape": list(array.shape),
@@ -91,6 +91,13 @@ def _key_facts(name: Any, value: Any) -> Facts:
         if numbers
         else None,
     }
+
+
+def _worded(key: object) -> str:
+    try:
+        return str(key)
+    except ValueError:  # Python writes no numbers of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _maps(maps: ActivationMaps, classes: Sequence[str]) -> tuple[tuple[Facts, ...], tuple[str, ...]]:
@@ -155,7 +162,12 @@ def _of_labels(path: Path, content: Mapping[Any, Any]) -> Findings:
     table = np.stack([np.asarray(value) for value in content.values()])
     rows = tuple({"class": label, "photos": int(count)} for label, count in enumerate(table.sum(axis=0)))
     first = next(iter(content))
-    facts = {"photos": len(table), "classes": table.shape[1], "first_name": str(first), "bytes": path.stat().st_size}
+    facts = {
+        "photos": len(table),
+        "classes": table.shape[1],
+        "first_name": _worded(first),
+        "bytes": path.stat().st_size,
+    }
     bare = int((~table.any(axis=1)).sum())
     doubts = (f"{bare} photos have no class",) if bare else ()
     return Findings("image-level labels", path, facts, rows, doubts, (f"lpcam extract-features … --labels {path}",))

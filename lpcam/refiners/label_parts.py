@@ -14,6 +14,7 @@ from PIL import Image
 
 from lpcam.crf import CLIP_ES, IRN, CrfSettings, crf_of_labels, crf_of_scores
 from lpcam.datasets import photo_size
+from lpcam.datasets.photos import opened
 from lpcam.errors import LpcamError
 from lpcam.files import write_atomically
 from lpcam.records import ActivationMaps, Photo
@@ -172,11 +173,11 @@ class SaliencyLabels(LabelPart):
             size = photo_size(photo.path)
         except LpcamError:  # the photo becomes a failure of its own
             return
-        with _opened(self._file(photo.name)) as image:
+        with opened(self._file(photo.name)) as image:
             _check_fit(self._file(photo.name), (image.height, image.width), size)
 
     def _read(self, name: str, size: tuple[int, ...]) -> Labels:
-        with _opened(self._file(name)) as image:
+        with opened(self._file(name)) as image:
             values = np.array(image.convert("L"))
         _check_fit(self._file(name), values.shape, size)
         return values
@@ -218,13 +219,6 @@ def _winners(classes: NDArray[np.float32], background: float) -> NDArray[np.int6
 def _values(maps: ActivationMaps) -> Labels:
     """Return what a label PNG says of every channel: 0, then the classes."""
     return np.array([0, *(label + 1 for label in maps.labels)], dtype=np.uint8)
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise LpcamError(f"cannot read the saliency map {path} ({error}): make it anew as a grey PNG") from error
 
 
 def _check_fit(path: Path, size: tuple[int, ...], photo: tuple[int, ...]) -> None:

@@ -83,12 +83,15 @@ def class_keys(keys: Any) -> tuple[int, ...]:
     """Return the class indices of a file, whether a list, NumPy or torch holds them.
 
     Raises:
-        ValueError: they are not whole numbers in a row.
+        ValueError: they are not whole numbers in a row, or one is below 0 or there twice.
     """
     array = np.asarray(keys)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise ValueError(f"expected integer keys [K], got {array.dtype} {list(array.shape)}")
-    return tuple(int(key) for key in array)
+    labels = tuple(int(key) for key in array)
+    if min(labels, default=0) < 0 or len(set(labels)) < len(labels):
+        raise ValueError(f"expected keys from 0, each once, got {list(labels[:20])}")
+    return labels
 
 
 @contextmanager
@@ -100,7 +103,7 @@ def reading(path: Path, title: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise LpcamError(
             f"{path} does not hold {title} seeds ({reason}): 'lpcam inspect {path}' says of which family it is; "

@@ -78,7 +78,7 @@ class Writing:
         return folder / part.folder / f"{self.refiner.stem(name)}{part.suffix}"
 
 
-def write_next_step(refiner: Refiner, folder: Path, origin: Origin) -> tuple[str, ...]:
+def write_next_step(refiner: Refiner, folder: Path, origin: Origin, note: Callable[[Path], None]) -> tuple[str, ...]:
     """Write ``refine.sh`` beside seeds and return it as a line for a person; nothing where no next step is known.
 
     Raises:
@@ -87,4 +87,6 @@ def write_next_step(refiner: Refiner, folder: Path, origin: Origin) -> tuple[str
     step = refiner.next_step(origin)
     if step is None:
         return ()
-    return (summary(write_script(folder, refiner.title, step, origin), refiner.title, step),)
+    script = write_script(folder, refiner.title, step, origin)
+    note(script)
+    return (summary(script, refiner.title, step),)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from lpcam.store.description import DTYPES, SCHEMA, Description
 from lpcam.store.features import Described, Features, Kind, MemoryFeatures, PhotoFeatures
 from lpcam.store.manifest import CLASS_WEIGHTS, MANIFEST, Manifest, clear, read_manifest, write_manifest
-from lpcam.store.reading import FeatureStore, StoredPhoto, is_complete
+from lpcam.store.reading import FeatureStore, is_complete
 from lpcam.store.shards import (
+    StoredPhoto,
     holds_other,
     require_shard,
     shard_files,

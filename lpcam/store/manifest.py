@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lpcam import tensorfile
 from lpcam.errors import LpcamError
-from lpcam.files import read_json, write_json
+from lpcam.files import await_file, read_json, write_json
 from lpcam.store.description import REPAIR, SCHEMA, Description
 from lpcam.store.shards import KEY, shard_files, shard_name
 from lpcam.tensorfile import FileKind
@@ -72,6 +72,8 @@ def write_manifest(
         dumped: False where the features were clustered from memory and are not kept.
     """
     files = [shard_name(index) for index in range(shards)]
+    for name in files:
+        await_file(folder / name)
     for path in set(shard_files(folder)) - {folder / name for name in files}:
         path.unlink(missing_ok=True)
     WEIGHTS.save(folder / CLASS_WEIGHTS, {"class_weights": class_weights.cpu().contiguous()}, "{}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +11,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lpcam.errors import LpcamError
-from lpcam.records import Failure
 from lpcam.store.description import REPAIR, Description
 from lpcam.store.manifest import CLASS_WEIGHTS, WEIGHTS, ListedShard, listed, read_manifest
-from lpcam.store.shards import require_shard, shard_header
-
-
-@dataclass(frozen=True)
-class StoredPhoto:
-    """Where a photo's rows lie.
-
-    Attributes:
-        name: Of the photo.
-        labels: K class indices.
-        size: (H, W) of the photo.
-        grid: (h, w).
-        shard: File name of its shard.
-        row: First row in ``features``.
-        offset: First value in ``cam``.
-    """
-
-    name: str
-    labels: tuple[int, ...]
-    size: tuple[int, int]
-    grid: tuple[int, int]
-    shard: str
-    row: int
-    offset: int
-
-    @property
-    def rows(self) -> int:
-        """h·w, the number of local features."""
-        return self.grid[0] * self.grid[1]
+from lpcam.store.shards import ShardIndex, StoredPhoto, read_index, require_shard
 
 
 class FeatureStore:
@@ -62,9 +33,9 @@ class FeatureStore:
                 f"the features of {folder} were clustered from memory and not kept: "
                 "run 'lpcam extract-features' to write them"
             )
-        headers = [(shard.file, self._checked_header(shard)) for shard in self.manifest.shards]
-        self.photos = tuple(photo for name, header in headers for photo in _entries(name, header))
-        self.failures = tuple(Failure(**failure) for _, header in headers for failure in header["failures"])
+        shards = [self._index(shard) for shard in self.manifest.shards]
+        self.photos = tuple(photo for shard in shards for photo in shard.photos)
+        self.failures = tuple(failure for shard in shards for failure in shard.failures)
         self._sound: set[str] = set()
 
     @property
@@ -118,13 +89,12 @@ class FeatureStore:
             require_shard(self._folder / name)
             self._sound.add(name)
 
-    def _checked_header(self, shard: ListedShard) -> dict[str, Any]:
+    def _index(self, shard: ListedShard) -> ShardIndex:
         path = self._folder / shard.file
-        header = shard_header(path)
-        same = header["fingerprint"] == self.manifest.description.fingerprint
-        if not same or listed(path) != asdict(shard):
+        found = read_index(path, self.manifest.description)
+        if listed(path) != asdict(shard):
             raise LpcamError(f"{path} does not belong to its manifest: {REPAIR}")
-        return header
+        return found
 
 
 def is_complete(folder: Path, description: Description) -> bool:
@@ -134,20 +104,3 @@ def is_complete(folder: Path, description: Description) -> bool:
     except LpcamError:
         return False
     return store.manifest.description == description and not store.failures
-
-
-def _entries(shard: str, header: dict[str, Any]) -> Iterator[StoredPhoto]:
-    row = offset = 0
-    for entry in header["photos"]:
-        photo = StoredPhoto(
-            name=entry["name"],
-            labels=tuple(entry["labels"]),
-            size=(entry["size"][0], entry["size"][1]),
-            grid=(entry["grid"][0], entry["grid"][1]),
-            shard=shard,
-            row=row,
-            offset=offset,
-        )
-        yield photo
-        row += photo.rows
-        offset += photo.rows * len(photo.labels)

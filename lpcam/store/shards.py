@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from operator import index as whole
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from lpcam import tensorfile
 from lpcam.errors import LpcamError
@@ -18,12 +19,54 @@ from lpcam.store.description import DTYPES, REPAIR, SCHEMA, Description
 from lpcam.store.features import PhotoFeatures
 
 KEY = "lpcam"
-_DAMAGES = (SafetensorError, OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError)
+DAMAGES = (SafetensorError, OSError, KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
+"""What goes wrong when a file is read that was not written so."""
 
 
 def shard_name(index: int) -> str:
     """Return the file name of a shard."""
     return f"shard-{index:05d}.safetensors"
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """Where a photo's rows lie.
+
+    Attributes:
+        name: Of the photo.
+        labels: K class indices.
+        size: (H, W) of the photo.
+        grid: (h, w).
+        shard: File name of its shard.
+        row: First row in ``features``.
+        offset: First value in ``cam``.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    shard: str
+    row: int
+    offset: int
+
+    @property
+    def rows(self) -> int:
+        """h·w, the number of local features."""
+        return self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What a shard says of itself, as far as reading needs it.
+
+    Attributes:
+        photos: In their order.
+        failures: Photos that could not be read.
+    """
+
+    photos: tuple[StoredPhoto, ...]
+    failures: tuple[Failure, ...]
 
 
 def write_shard(
@@ -80,7 +123,7 @@ def require_shard(path: Path) -> None:
     """
     try:
         tensorfile.require_checksum(path, KEY)
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise _damaged(path, error) from error
 
 
@@ -107,8 +150,10 @@ def shard_header(path: Path) -> dict[str, Any]:
         header = tensorfile.description_of(path, KEY)
         if header["schema"] != SCHEMA:
             raise ValueError("another schema")
+        if not {"fingerprint", "names", "photos", "failures"} <= header.keys():
+            raise ValueError("an incomplete header")
         return header
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise _damaged(path, error) from error
 
 
@@ -148,3 +193,42 @@ def _header_entry(photo: PhotoFeatures) -> dict[str, Any]:
         "size": photo.size,
         "grid": list(photo.features.shape[1:]),
     }
+
+
+def read_index(path: Path, description: Description) -> ShardIndex:
+    """Read where everything lies in a shard, and refuse a shard in which it cannot lie so.
+
+    Raises:
+        LpcamError: the shard is missing or damaged, or belongs to another description.
+    """
+    header = shard_header(path)
+    try:
+        photos = tuple(_entries(path.name, header))
+        failures = tuple(Failure(str(entry["name"]), str(entry["reason"])) for entry in header["failures"])
+        with safe_open(path, framework="pt") as file:
+            shapes = [tuple(file.get_slice(name).get_shape()) for name in ("features", "cam")]
+        if header["fingerprint"] != description.fingerprint:
+            raise ValueError("other features")
+        classes = len(description.classes)
+        if not all(0 <= label < classes for photo in photos for label in photo.labels):
+            raise ValueError("labels that are no classes")
+        if not all(min(*photo.grid, *photo.size) > 0 for photo in photos):
+            raise ValueError("sizes that are none")
+        rows = sum(photo.rows for photo in photos)
+        values = sum(photo.rows * len(photo.labels) for photo in photos)
+        if shapes != [(rows, description.channels), (values,)]:
+            raise ValueError(f"features {shapes[0]} and CAM {shapes[1]} of {rows} positions")
+    except DAMAGES as error:
+        raise _damaged(path, error) from error
+    return ShardIndex(photos, failures)
+
+
+def _entries(shard: str, header: dict[str, Any]) -> Iterator[StoredPhoto]:
+    row = offset = 0
+    for entry in header["photos"]:
+        size, grid = ((whole(value[0]), whole(value[1])) for value in (entry["size"], entry["grid"]))
+        labels = tuple(whole(label) for label in entry["labels"])
+        photo = StoredPhoto(str(entry["name"]), labels, size, grid, shard, row, offset)
+        yield photo
+        row += photo.rows
+        offset += photo.rows * len(labels)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lpcam.backbones.checkpoints import is_plain, load_torch
 from lpcam.errors import LpcamError
 from lpcam.files import write_atomically
 
@@ -55,6 +56,18 @@ class Progressed:
         """
         write_atomically(path, lambda partial: torch.save({"schema": SCHEMA, **vars(self)}, partial))
 
+    def check(self) -> None:
+        """Refuse what cannot be the state of a training.
+
+        Raises:
+            ValueError: numbers are missing or there are others.
+        """
+        tensors = (*self.model.values(), self.losses, self.scores)
+        if type(self.step) is not int or self.step < 0 or not all(is_plain(tensor) for tensor in tensors):
+            raise ValueError("other values")
+        if self.losses.ndim != 2 or len(self.losses) != self.step or self.scores.shape[1:] != (2,):
+            raise ValueError("losses and scores of other steps")
+
     @classmethod
     def load(cls, path: Path) -> Progressed:
         """Read it.
@@ -64,9 +77,10 @@ class Progressed:
         """
         advice = "delete it, or add --overwrite, to train from the start"
         try:
-            content = dict(torch.load(path, map_location="cpu", weights_only=True))
+            content: dict[str, Any] = dict(load_torch(path))  # type: ignore[call-overload]
             schema = content.pop("schema")
             progressed = cls(**content)
+            progressed.check()
         except Exception as error:  # damaged bytes can fail in any way
             raise LpcamError(f"{path} is not the state of a training, or is damaged: {advice}") from error
         if schema != SCHEMA:

@@ -125,7 +125,7 @@ def _step_of(line: str) -> float:
     """Return the step of a line; of one that was cut short, none that is kept."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")
 
 

@@ -23,6 +23,8 @@ from lpcam.training.log import TrainingLog, plot
 from lpcam.training.recipe import Recipe
 from lpcam.training.targets import absent_classes, label_matrix, require_labels
 
+_REPAIR = "add --overwrite to train from the start"
+
 
 @dataclass(frozen=True)
 class TrainingReport:
@@ -203,12 +205,19 @@ class Run:
         return self._described().get("fingerprint") == self.fingerprint
 
     def finished(self) -> History:
-        """Return how the training went that made the classifier."""
+        """Return how the training went that made the classifier.
+
+        Raises:
+            LpcamError: its description is damaged.
+        """
         described = self._described()
-        columns = described.get("losses_by_name") or {"": described["losses"]}
-        map_per_epoch = described["map_per_epoch"]
-        miou_per_epoch = described.get("miou_per_epoch") or [None] * len(map_per_epoch)
-        return History(_columns(*columns.values()), _columns(map_per_epoch, miou_per_epoch))
+        try:
+            columns = described.get("losses_by_name") or {"": described["losses"]}
+            map_per_epoch = described["map_per_epoch"]
+            miou_per_epoch = described.get("miou_per_epoch") or [None] * len(map_per_epoch)
+            return History(_columns(*columns.values()), _columns(map_per_epoch, miou_per_epoch))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise LpcamError(f"{self.description} is damaged ({error!r}): {_REPAIR}") from error
 
     def finish(self, state: dict[str, Tensor], history: History, loss_names: tuple[str, ...]) -> None:
         """Write the classifier and the picture, then how it was made; the state is not needed any more."""
@@ -261,7 +270,7 @@ class Run:
             return False
 
     def _described(self) -> dict[str, Any]:
-        return read_json(self.description, repair="add --overwrite to train from the start")
+        return read_json(self.description, repair=_REPAIR)
 
 
 def _numbers(losses: Any, scores: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -272,8 +281,8 @@ def _numbers(losses: Any, scores: Any, names: tuple[str, ...]) -> dict[str, Any]
 
 
 def _columns(*columns: list[float | None]) -> Tensor:
-    rows = [[math.nan if value is None else value for value in row] for row in zip(*columns, strict=True)]
-    return torch.tensor(rows, dtype=torch.float64)
+    rows = [[math.nan if value is None else float(value) for value in row] for row in zip(*columns, strict=True)]
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(columns))
 
 
 def _nones(scores: Any) -> tuple[float | None, ...]:

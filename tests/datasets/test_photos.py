@@ -164,7 +164,7 @@ def test_files_that_are_no_photos(tmp_path: Path, read: object) -> None:
 
 
 def test_a_reason_without_words_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Path) -> None:
+    def fail(_: Path, **_options: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(Image, "open", fail)
