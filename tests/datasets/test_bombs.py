@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lpcam.datasets.lists import LONGEST_NAME
 from lpcam.datasets.photos import MAX_PIXELS, photo_size, read_photo
 from lpcam.errors import LpcamError
 from tests.torture.strangers import images
@@ -64,6 +65,12 @@ def test_the_largest_photo_takes_less_than_a_gigabyte(tmp_path, name):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert int(found.stdout) < 2**30
+
+
+def test_the_limits_are_stated_where_users_look():
+    page = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
+    assert f"at most {MAX_PIXELS:,} pixels" in page
+    assert f"at most {LONGEST_NAME} bytes" in page
 
 
 @pytest.fixture(scope="module")
