@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lpcam.checksums import forget
-from lpcam.errors import LpcamError
+from lpcam.errors import LpcamError, one_line
 from lpcam.files import read_json, write_atomically, write_json
 from lpcam.locks import locked
 from lpcam.records import Failure
@@ -104,7 +104,7 @@ class Workspace:
         try:
             text = self.failures.read_text(encoding="utf-8")
             found = [json.loads(line) for line in text.split("\n") if line.strip()]
-            return [{key: str(entry[key]) for key in ("stage", "name", "reason")} for entry in found]
+            return [{key: one_line(str(entry[key])) for key in ("stage", "name", "reason")} for entry in found]
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise LpcamError(
                 f"{self.failures} is damaged ({' '.join(str(error).split())}): delete it; stages that run again name "

@@ -48,8 +48,8 @@ def read_basis(workspace: Workspace) -> Basis:
         manifest.description.weights_sha256,
         manifest.description.fingerprint,
         manifest.description.scales,
-        ClassifierSource.from_json(manifest.sources["classifier"]),
-        DataSource.from_json(manifest.sources["data"]),
+        ClassifierSource.from_json(manifest.sources.get("classifier", {})),
+        DataSource.from_json(manifest.sources.get("data", {})),
     )
 
 
