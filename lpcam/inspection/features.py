@@ -65,8 +65,9 @@ def _unfinished(folder: Path) -> Findings:
     kind: Facts = {}
     for path in shards:
         try:
-            kind = of_shard(path).facts
-            photos += kind["photos"]
+            facts = of_shard(path).facts
+            kind = {name: facts[name] for name in ("channels", "dtype")}
+            photos += facts["photos"]
         except LpcamError as error:
             damaged.append(str(error))
     total = sum(path.stat().st_size for path in shards)
