@@ -17,6 +17,7 @@ from lpcam.profiles import PROFILES
 PAGE = ROOT / "docs" / "scale.md"
 ARCH, CHANNELS, STRIDE = "resnet50", 2048, 16
 HALF, FLOAT = 2, 4  # bytes
+_NO_MANY = "Not measured yet: `python -m benchmarks.many`."
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,39 @@ def store_check() -> str:
     )
 
 
+def many() -> str:
+    """Return the table of tiny photos through all stages: seconds and peak memory at every number of photos."""
+    if not (RESULTS / "many.json").is_file():
+        return _NO_MANY
+    runs = _load("many")["results"]["runs"]
+    rows = [
+        [
+            f"`{stage}`",
+            *(f"{run['stages'][stage]['seconds']:.1f}" for run in runs),
+            *(f"{run['stages'][stage]['bytes'] / 2**20:.0f}" for run in runs),
+        ]
+        for stage in runs[0]["stages"]
+    ]
+    header = [f"{run['photos']:,} photos: {what}" for what in ("seconds", "peak, MiB") for run in runs]
+    return markdown(["stage", *header], rows)
+
+
+def many_broken() -> str:
+    """Return what became of the broken photos among them."""
+    if not (RESULTS / "many.json").is_file():
+        return _NO_MANY
+    found = _load("many")
+    run, (height, width) = found["results"]["runs"][-1], found["settings"]["size"]
+    photos, broken, wrong = run["photos"], run["broken"], run["misjudged"] + run["misseeded"]
+    return (
+        f"Of {photos:,} photos of {height}×{width}, {broken:,} were broken and reported as such by both stages that "
+        f"read photos, {photos - broken:,} have their seeds, and {wrong} were taken for the other kind."
+    )
+
+
 TABLES = {
+    "many": many,
+    "many-broken": many_broken,
     "rates": rates,
     "sizes": sizes,
     "hours": hours,

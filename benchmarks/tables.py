@@ -43,7 +43,7 @@ MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_s
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
-_BY_HAND = ("generate_dozen", "precision", "report")
+_BY_HAND = ("generate_dozen", "precision", "report", "many")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
 _GIVEN = "given classifier"
 _SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM, `voc` profile"), ("lpcam-coco", "LPCAM, `coco` profile"))

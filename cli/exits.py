@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from types import TracebackType
 
 import click
@@ -24,6 +25,8 @@ class ErrorLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Turn the error into what click prints."""
+        if _is_of_torch(error):
+            error = MemoryError()
         if isinstance(error, OSError | MemoryError) and not isinstance(error, BrokenPipeError):
             _LOG.debug("where it happened", exc_info=error)
             error = of_system(error)
@@ -31,3 +34,12 @@ class ErrorLine:
             raise click.ClickException(" ".join(str(error).split())) from error
         if isinstance(error, KeyboardInterrupt):
             raise click.ClickException("interrupted: run the same command again to continue") from error
+
+
+def _is_of_torch(error: BaseException | None) -> bool:
+    """Return whether torch, where it is loaded, says in its own words that memory is short."""
+    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+        return False
+    from lpcam.memory import is_out_of_memory
+
+    return is_out_of_memory(error)

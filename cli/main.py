@@ -12,7 +12,7 @@ from lpcam.memory import forget_shapes
 
 from .colours import wants_colour
 from .exits import ErrorLine
-from .verbosity import quiet_afterwards, verbosity_options
+from .verbosity import own_logging, verbosity_options
 
 _COMMANDS = {  # name: what --help says of it; the module is imported when the command is used
     "extract-features": "Write the features of a data set under a pretrained classifier.",
@@ -63,7 +63,7 @@ class _Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
-        with quiet_afterwards():
+        with own_logging():
             return super().main(*arguments, **settings)
 
     def invoke(self, ctx: click.Context) -> object:

@@ -27,21 +27,22 @@ def _choose_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> No
 
 
 def _choose_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Show, from here on, what the library decides; `quiet_afterwards` ends it."""
+    """Show, from here on, what the library decides; `own_logging` ends it."""
     if not value or ctx.meta.get(_VERBOSE):
         return
     _choose(ctx, _VERBOSE)
     logger = logging.getLogger("lpcam")
-    logger.addHandler(_OnStderr())
     logger.setLevel(logging.DEBUG)
     logger.getChild("versions").info("%s", _versions())
 
 
 @contextmanager
-def quiet_afterwards() -> Iterator[None]:
-    """Let the library's loggers be in the end as they were, even where the command line could not be read."""
+def own_logging() -> Iterator[None]:
+    """Show the library's warnings (for whom it waits, say) while a command runs, and leave its loggers as they were."""
     logger = logging.getLogger("lpcam")
     handlers, level = list(logger.handlers), logger.level
+    logger.addHandler(_OnStderr())
+    logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
@@ -77,8 +78,8 @@ class _OnStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        room = record.name.removeprefix("lpcam.")
-        click.echo(f"{room}: {record.getMessage()}", err=True)
+        room = "" if record.levelno >= logging.WARNING else f"{record.name.removeprefix('lpcam.')}: "
+        click.echo(f"{room}{record.getMessage()}", err=True)
 
 
 def _choose(ctx: click.Context, name: str) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _LOG = logging.getLogger(__name__)
+
+
+_BOUNCE = 0.5  # seconds in which a second signal is the same press: some programs send it to a process and its group
 
 
 class _State:
@@ -30,10 +34,15 @@ def deferred(what: str) -> Iterator[None]:
         yield
         return
 
+    pressed = 0.0
+
     def note(number: int, frame: FrameType | None) -> None:
-        if _State.asked:
+        nonlocal pressed
+        if _State.asked and time.monotonic() - pressed > _BOUNCE:
             raise KeyboardInterrupt
-        _State.asked = True
+        if _State.asked:
+            return
+        _State.asked, pressed = True, time.monotonic()
         _LOG.warning("finishing %s: Ctrl-C again to stop at once", what)
 
     signal.signal(signal.SIGINT, note)

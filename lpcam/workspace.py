@@ -131,6 +131,10 @@ def claim_seeds(
     Raises:
         LpcamError: the folder holds seeds of another run, or files lpcam did not write.
     """
+    from lpcam.store import MANIFEST, shard_files  # imports torch, which the names of files do not need
+
+    if shard_files(folder) or (folder / MANIFEST).exists():
+        raise LpcamError(f"{folder} is a feature store: choose another folder for the seeds")
     with locked(folder / SEED_LOCK):  # several processes of one run claim at once
         _claim(folder, made_by, split, photos, {".npy", suffix}, overwrite)
 

@@ -299,3 +299,14 @@ def test_the_overlay_has_a_row_a_method_and_a_tile_a_class(workspace, voc_root, 
     assert Image.open(tmp_path / "o.png").format == "PNG"
     with pytest.raises(LpcamError, match=r"ends in \.png"):
         write_overlay(tmp_path / "o.bmp", found)
+
+
+def test_an_extraction_that_was_interrupted_says_how_far_it_came(workspace):
+    before = inspect(workspace.features).facts
+    (workspace.features / "manifest.json").unlink()
+    (row,) = [row for row in inspect(workspace.root).rows if row["stage"] == "features"]
+    facts = inspect(workspace.features).facts
+    assert (row["state"], facts["complete"]) == ("incomplete", False)
+    for name in ("photos", "shards", "bytes", "channels", "dtype"):
+        assert facts[name] == before[name], name
+    assert f"{before['photos']} photos in {before['shards']} shards" in row["what"]

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
 
@@ -57,14 +58,17 @@ def test_the_first_is_noted_and_ends_the_work_where_the_work_says_so(caplog):
     ]
 
 
-def test_the_second_ends_it_at_once():
+def test_the_second_ends_it_at_once_but_for_a_bounce(monkeypatch):
+    monkeypatch.setattr("lpcam.interrupts._BOUNCE", 0.1)
     done = []
 
     def work() -> None:
         with deferred("x"):
             for index in range(3):
                 press()
+                press()
                 done.append(index)
+                time.sleep(0.2)
 
     with pytest.raises(KeyboardInterrupt):
         work()

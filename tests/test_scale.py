@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 
@@ -9,6 +10,7 @@ import pytest
 from click import Context
 from lpcam_cli.main import main
 
+from benchmarks import scale
 from benchmarks.scale import PAGE, SETS, TABLES
 from benchmarks.tables import with_tables
 
@@ -33,6 +35,19 @@ def test_the_page_shows_every_way():
 def test_the_tables_are_what_the_results_say():
     assert all(f"<!-- {name}:begin -->" in TEXT for name in TABLES)
     assert with_tables(TEXT, TABLES) == TEXT, "run python -m benchmarks.scale"
+
+
+def test_many_photos_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "RESULTS", tmp_path)
+    assert scale.many() == scale.many_broken() == "Not measured yet: `python -m benchmarks.many`."
+    stages = [{"evaluate": {"seconds": seconds, "bytes": 3 << 20}} for seconds in (1.04, 2.0)]
+    shared = {"broken": 4, "misjudged": 0, "misseeded": 0}
+    runs = [{"photos": photos, "stages": of, **shared} for photos, of in zip((200, 4000), stages, strict=True)]
+    record = {"settings": {"size": [48, 64]}, "results": {"runs": runs}}
+    (tmp_path / "many.json").write_text(json.dumps(record))
+    assert scale.many().splitlines()[-1] == "| `evaluate` | 1.0 | 2.0 | 3 | 3 |"
+    assert "Of 4,000 photos of 48×64, 4 were broken" in scale.many_broken()
+    assert "3,996 have their seeds, and 0 were taken for the other kind" in scale.many_broken()
 
 
 def test_the_paper_by_hand():

@@ -32,6 +32,9 @@ from lpcam.sources import DataSource
 from lpcam.views import check_scales
 from lpcam.workspace import Workspace, claim_seeds
 
+SCHEMA = 1
+"""Of the seeds: raised whenever the same inputs make other maps, so that seeds of two versions are not mixed."""
+
 _CUDA_WRITERS = 4  # a GPU makes maps faster than one thread writes them
 
 _LOG = logging.getLogger(__name__)
@@ -260,6 +263,7 @@ def _made_by(job: GenerationJob, opened: _Opened, method: str, split: DataSplit)
     forward, writing = opened.forward, job.writings[method]
     net = forward.classifier
     return {
+        "schema": SCHEMA,
         "method": method,
         "refiner": writing.refiner.name,
         "weights_sha256": net.sha256,

@@ -16,7 +16,7 @@ from lpcam.datasets import photo_size
 from lpcam.engines import Placement, own_device, runs_here
 from lpcam.errors import LpcamError
 from lpcam.extract import DEFAULT_DTYPE, describe, extract_photos, require_kept
-from lpcam.forward import Forward
+from lpcam.forward import Forward, halving_notices
 from lpcam.locks import folder_lock, working_on
 from lpcam.profiles import Profile
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, silent
@@ -101,7 +101,8 @@ def cluster_photos(
             overwrite=overwrite,
             progress=progress,
         )
-    return StageReport(features.count, 0, tuple(failures), seconds, forward.seconds, split.notices), clustered
+    notices = (*split.notices, *halving_notices(forward.halved))
+    return StageReport(features.count, 0, tuple(failures), seconds, forward.seconds, notices), clustered
 
 
 def _refuse(workspace: Workspace, execution: Execution, placement: Placement, overwrite: bool) -> None:

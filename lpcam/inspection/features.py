@@ -66,8 +66,8 @@ def _unfinished(folder: Path) -> Findings:
     for path in shards:
         try:
             facts = of_shard(path).facts
-            kind = {name: facts[name] for name in ("channels", "dtype")}
             photos += facts["photos"]
+            kind = {name: facts[name] for name in ("channels", "dtype")}
         except LpcamError as error:
             damaged.append(str(error))
     total = sum(path.stat().st_size for path in shards)

@@ -18,6 +18,10 @@ from lpcam.refiners.next_step import Origin, summary, write_script
 from lpcam.refiners.parts import Part, PartOptions, parts_of
 
 
+def unnoted(written: Path) -> None:
+    """Keep no checksum of a file."""
+
+
 @dataclass(frozen=True)
 class Writing:
     """What is written of a photo into one folder.
@@ -63,7 +67,7 @@ class Writing:
         """Return where everything of a photo lies: its seeds, then its parts."""
         return self.refiner.path(folder, name), *(self._part_path(part, folder, name) for part in self.parts)
 
-    def write(self, folder: Path, photo: Photo, maps: ActivationMaps, note: Callable[[Path], None]) -> None:
+    def write(self, folder: Path, photo: Photo, maps: ActivationMaps, note: Callable[[Path], None] = unnoted) -> None:
         """Write seeds and parts of a photo; each file is whole or not there, and noted when it is."""
         self.refiner.write(folder, photo.name, maps)
         if self.parts:
@@ -78,7 +82,9 @@ class Writing:
         return folder / part.folder / f"{self.refiner.stem(name)}{part.suffix}"
 
 
-def write_next_step(refiner: Refiner, folder: Path, origin: Origin, note: Callable[[Path], None]) -> tuple[str, ...]:
+def write_next_step(
+    refiner: Refiner, folder: Path, origin: Origin, note: Callable[[Path], None] = unnoted
+) -> tuple[str, ...]:
     """Write ``refine.sh`` beside seeds and return it as a line for a person; nothing where no next step is known.
 
     Raises:

@@ -186,6 +186,12 @@ MISTAKES: dict[str, tuple[Damage, str, str, str]] = {  # what: (damage, line, wh
         "1 shards and no manifest",
         "lpcam extract-features",
     ),
+    "seeds into the features": (
+        lambda place: None,
+        "generate -w w --out w/features",
+        "is a feature store",
+        "choose another folder",
+    ),
     "a run of an old version": (
         old_manifest,
         "cluster -w w",

@@ -317,3 +317,7 @@ def test_photos_that_do_not_fit_into_memory_are_told_and_the_rest_is_whole(tmp_p
         assert "a photo of 33×57 px at the scales 1 does not fit" in report.failures[0].reason
         assert (report.images, report.notices) == (5, (told,))
     assert len(list(workspace.seeds("cam", "irn").glob("*.npy"))) == 5
+    undumped = corridor.run(
+        Workspace(tmp_path / "u"), data, classifier, scales=(1.0,), profile=PROFILE, dump=False, execution=execution
+    )
+    assert undumped.extracted.notices == (told,)

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--each", type=int, default=10_000, help="try at most so many writes of a stage")
     parser.add_argument("--steps", type=int, default=12, help="sizes of the disk that is too small")
     options = parser.parse_args(argv)
+    for module in ("lpcam.corridor", "lpcam.report.whole", "lpcam.propagation", "lpcam.methods.pacam"):
+        import_module(module)  # once, and not in every child
     root = Path(tempfile.mkdtemp(prefix="lpcam-torture-"))
     prepare(root)
     kept = snapshots(root)

@@ -26,7 +26,7 @@ def test_each_write_of_each_stage_may_fail(kept):
     found = list(faults(root, workspaces, each=2))
     assert [fault for fault in found if fault.wrong] == []
     assert len(found) == 2 * len(STAGES)
-    assert sum(fault.code == 1 for fault in found) > len(found) // 2, "most writes are needed"
+    assert sum(fault.code == 1 for fault in found) > len(found) // 4, "many writes are needed"
 
 
 @pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")

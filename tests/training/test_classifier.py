@@ -25,7 +25,7 @@ from lpcam.training.run import Run
 from lpcam.training.targets import label_matrix, mean_average_precision
 from tests.tiny import TinyNet
 
-NAMES = {"net.pth", "net.pth.json", "net.pth.log.jsonl", "net.pth.png"}
+NAMES = {"net.pth", "net.pth.json", "net.pth.log.jsonl", "net.pth.png", ".net.pth.lock"}
 QUICK = Recipe(epochs=2, batch_size=4, lr=0.5, crop=24, momentum=0.5)
 
 

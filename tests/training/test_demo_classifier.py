@@ -110,7 +110,7 @@ def test_any_blueprint_may_be_trained(split):
 def test_masks_are_never_read(split, monkeypatch):
     opened = []
     original = Image.open
-    monkeypatch.setattr(Image, "open", lambda path, *rest: opened.append(path) or original(path, *rest))
+    monkeypatch.setattr(Image, "open", lambda path, **how: opened.append(path) or original(path, **how))
     train_demo_classifier(build("demo"), split, recipe=QUICK)
     assert {str(path) for path in opened} == {str(photo.path) for photo in split.photos}
 
