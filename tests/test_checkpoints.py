@@ -138,6 +138,36 @@ def test_a_truncated_file_is_one_line(kind, tmp_path):
     assert "damaged" in message(read_checkpoint, half)
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(1000, 100_000),
+        torch.eye(3).to_sparse(),
+        torch.zeros(2, 2, dtype=torch.complex64),
+        torch.zeros(2, 2, device="meta"),
+        torch.quantize_per_tensor(torch.zeros(2, 2), 0.1, 0, torch.quint8),
+    ],
+    ids=["of one number", "sparse", "complex", "nowhere", "quantised"],
+)
+def test_only_dense_tensors_of_real_numbers_are_weights(tensor, saved):
+    assert message(read_checkpoint, saved({"fc.weight": tensor})).endswith("torch.save(model.state_dict(), path)")
+
+
+def test_a_checkpoint_may_share_a_tensor_but_not_without_end(saved):
+    shared = torch.zeros(1000, 1000)
+    assert len(read_checkpoint(saved({f"a{index}": shared for index in range(3)}))) == 3
+    assert "not a checkpoint of tensors" in message(
+        read_checkpoint, saved({f"a{index}": shared for index in range(99)})
+    )
+
+
+def test_whole_numbers_are_no_weights_and_real_ones_no_index_table(state, saved):
+    rounded = {**state, "layers.0.weight": state["layers.0.weight"].long()}
+    assert "torch.int64 for layers.0.weight, the network torch.float32" in message(
+        load_classifier, ARCH, saved(rounded)
+    )
+
+
 def test_missing_files_folders_and_empty_checkpoints(tmp_path, saved):
     assert "does not exist: give --weights" in message(read_checkpoint, tmp_path / "none.pth")
     assert "is a folder, not a file: give --weights" in message(read_checkpoint, tmp_path)

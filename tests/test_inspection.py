@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
-from lpcam import corridor
+from lpcam import corridor, tensorfile
 from lpcam.errors import LpcamError
 from lpcam.files import write_json
 from lpcam.inspection import DEFAULT_THRESHOLD, Findings, inspect, is_photo, maps_of_photo, overlay, write_overlay
@@ -20,6 +20,7 @@ from lpcam.profiles import get_profile
 from lpcam.prototypes import Prototypes
 from lpcam.records import ActivationMaps, Failure
 from lpcam.refiners import get_refiner, readable
+from lpcam.store import SCHEMA
 from lpcam.workspace import Workspace
 
 PROFILE = get_profile("voc", k=3, iterations=20)
@@ -129,8 +130,27 @@ def test_features_complete_and_not(workspace):
     found = inspect(workspace.features)
     assert (found.facts["complete"], found.facts["photos"], found.facts["channels"]) == (False, 6, 512)
     assert "extract-features" in found.next_steps[0]
+    (workspace.features / "shard-00001.safetensors").write_bytes(shard.read_bytes())
+    assert inspect(workspace.features).facts["photos"] == 12
     shard.write_bytes(shard.read_bytes()[:1000])
     assert any("half-written" in doubt for doubt in inspect(workspace.features).doubts)
+
+
+@pytest.mark.parametrize(
+    "damage", ["no features", "other numbers", "no photos", "photos of numbers", "failures of words"]
+)
+def test_a_shard_of_something_else_is_one_line(tmp_path, damage):
+    header = {"schema": SCHEMA, "fingerprint": "f", "names": [], "photos": [], "failures": []}
+    tensors = {"features": torch.zeros(2, 3), "cam": torch.zeros(2)}
+    if damage == "no features":
+        tensors["features"] = torch.zeros(2)
+    elif damage == "other numbers":
+        tensors["features"] = torch.zeros(2, 3, dtype=torch.int64)
+    else:
+        header |= {"photos": [1]} if damage == "photos of numbers" else {"failures": ["a"]}
+    tensorfile.save(tmp_path / "a.safetensors", tensors, "lpcam", json.dumps(header))
+    with pytest.raises(LpcamError, match=r"a\.safetensors is no shard that lpcam wrote .*: run"):
+        inspect(tmp_path / "a.safetensors")
 
 
 # -- checkpoints -------------------------------------------------------------------------------------

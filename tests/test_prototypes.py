@@ -162,10 +162,13 @@ def test_files_from_before_a_hyper_parameter_was_known_still_load(tmp_path):
     assert Prototypes.load(tmp_path / "old.safetensors").provenance == sample().provenance
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "nan", "pickle"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "nan", "pickle", "types"])
 def test_files_that_are_not_prototypes(tmp_path, damage):
     path = tmp_path / "p.safetensors"
     prototypes = sample()
+    if damage == "types":
+        broken = dataclasses.replace(prototypes.centres[0], is_object=prototypes.centres[0].is_object.double())
+        prototypes = Prototypes((broken, *prototypes.centres[1:]), prototypes.provenance)
     if damage == "nan":
         broken = dataclasses.replace(prototypes.centres[0], vectors=prototypes.centres[0].vectors * float("nan"))
         prototypes = Prototypes((broken, *prototypes.centres[1:]), prototypes.provenance)

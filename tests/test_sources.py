@@ -6,6 +6,9 @@ import json
 import os
 from dataclasses import replace
 
+import pytest
+
+from lpcam.errors import LpcamError
 from lpcam.sources import ClassifierSource, DataSource
 
 
@@ -41,3 +44,17 @@ def test_a_remembered_classifier_is_the_same(classifier):
 
 def test_the_word_imagenet_is_not_a_path():
     assert ClassifierSource("torchvision/resnet18", "imagenet").as_json()["weights"] == "imagenet"
+
+
+@pytest.mark.parametrize("change", [{"root": 7}, {"root": None}, {"labels": ["a"]}, {"dataset": {}}, {"split": None}])
+def test_photos_that_are_not_remembered_well_are_one_line(data, change):
+    with pytest.raises(LpcamError, match="what the workspace remembers of its photos is damaged: run"):
+        DataSource.from_json({**data.as_json(), **change})
+
+
+@pytest.mark.parametrize("value", [{"arch": None}, {"weights": 3}, {"stride": "8"}, {"head": []}])
+def test_a_classifier_that_is_not_remembered_well_is_one_line(classifier, value):
+    with pytest.raises(LpcamError, match="what the workspace remembers of its classifier is damaged: run"):
+        ClassifierSource.from_json({**classifier.as_json(), **value})
+    with pytest.raises(LpcamError, match="is damaged"):
+        ClassifierSource.from_json([])

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lpcam.backbones import load_classifier, load_trunk
 from lpcam.backbones.classifier import Blueprint
 from lpcam.errors import LpcamError
+from lpcam.files import write_json
 from lpcam.sources import DataSource
 from lpcam.training import Recipe, loop, train_classifier
 from lpcam.training.checkpoint import Progressed
@@ -188,6 +189,16 @@ def test_what_is_finished_is_not_done_again_and_what_belongs_to_another_run_is_k
     assert train(source, out, seed=1, overwrite=True).images == 16
     assert out.read_bytes() != before
     assert train(source, out, seed=1, overwrite=True).images == 16
+
+
+@pytest.mark.parametrize("change", [{"losses": "a"}, {"losses": [["a"]]}, {"map_per_epoch": None}, {"losses": 3}])
+def test_a_description_of_something_else_is_one_line(source, tmp_path, change):
+    train(source, tmp_path / "net.pth")
+    described = json.loads((tmp_path / "net.pth.json").read_text())
+    described.pop("sha256")
+    write_json(tmp_path / "net.pth.json", {**described, **change}, sealed=True)
+    with pytest.raises(LpcamError, match=r"net\.pth\.json is damaged .*: add --overwrite"):
+        train(source, tmp_path / "net.pth")
 
 
 def test_an_unfinished_training_of_another_seed_is_refused_too(source, tmp_path):
