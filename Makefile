@@ -67,6 +67,7 @@ torture: setup
 	$(BIN)/python -m tests.torture.killing --kills 50
 	$(BIN)/python -m tests.torture.failing
 	$(BIN)/python -m tests.torture.racing
+	$(BIN)/python -m tests.torture.fuzzing --inputs 20000 --seed 1
 
 bench-real: setup
 	$(BIN)/python -m benchmarks.real_photos

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lpcam.errors import one_line
+
 from .exits import SOME_IMAGES_FAILED
 from .tables import percent, print_table, shown, words
 from .verbosity import is_quiet
@@ -191,7 +193,8 @@ def _stage_line(report: StageReport, what: str, where: object) -> str:
 
 
 def _say(kind: str, text: str, *, err: bool = False) -> None:
-    click.echo(f"{click.style(f'{kind}:', fg=_COLOURS[kind], bold=True)} {text}", err=err)
+    """Print a line; what a stranger wrote in it stays one that prints."""
+    click.echo(f"{click.style(f'{kind}:', fg=_COLOURS[kind], bold=True)} {one_line(text)}", err=err)
 
 
 def _print_doubts(doubts: Iterable[str]) -> None:

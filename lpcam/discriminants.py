@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from lpcam.errors import LpcamError
 from lpcam.methods.fisher import discriminant_activation
-from lpcam.prototypes import MadeFrom, require_kinds
-from lpcam.tensorfile import FileKind, identity
+from lpcam.prototypes import MadeFrom
+from lpcam.tensorfile import FileKind, identity, require_kinds
 from lpcam.views import normalise
 
 SCHEMA = 1

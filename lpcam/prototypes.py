@@ -7,7 +7,7 @@ classifier's own weights vouch for. The prototype file is one safetensors file w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 from lpcam.kmeans import Clusters, VectorSource, kmeans
 from lpcam.methods.lpcam import fold
 from lpcam.profiles import Profile
-from lpcam.tensorfile import FileKind, identity
+from lpcam.tensorfile import FileKind, identity, require_kinds
 
 SCHEMA = 1
 FILE = FileKind("lpcam", "prototype file", "lpcam cluster")
@@ -405,18 +405,6 @@ _COLUMNS = {
     "vectors": (torch.float32, 2), "is_object": (torch.bool, 1), "selected": (torch.bool, 1),
     "scores": (torch.float32, 1), "sizes": (torch.int64, 1), "labels": (torch.int64, 1), "totals": (torch.int64, 2),
 }  # fmt: skip
-
-
-def require_kinds(tensors: Mapping[str, Tensor], kinds: Mapping[str, tuple[torch.dtype, int]]) -> None:
-    """Refuse a file whose tensors are not of the types and dimensions it was written with.
-
-    Raises:
-        KeyError: one is missing.
-        ValueError: one is of another type or dimension.
-    """
-    for name, (dtype, dimensions) in kinds.items():
-        if tensors[name].dtype != dtype or tensors[name].ndim != dimensions:
-            raise ValueError(f"{name} of {tensors[name].dtype} {list(tensors[name].shape)}")
 
 
 def _describe(prototypes: Prototypes) -> str:

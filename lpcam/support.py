@@ -18,8 +18,8 @@ from torch import Tensor
 from lpcam.errors import LpcamError
 from lpcam.kmeans import kmeans
 from lpcam.methods.pacam import instance_prototypes
-from lpcam.prototypes import MadeFrom, derived_seed, require_kinds
-from lpcam.tensorfile import FileKind, identity
+from lpcam.prototypes import MadeFrom, derived_seed
+from lpcam.tensorfile import FileKind, identity, require_kinds
 
 SCHEMA = 1
 FILE = FileKind("lpcam-support", "support file", "lpcam cluster --method pacam")

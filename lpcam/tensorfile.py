@@ -123,6 +123,18 @@ def require_checksum(path: Path, key: str) -> None:
         raise ValueError("its checksum does not hold")
 
 
+def require_kinds(tensors: Tensors, kinds: dict[str, tuple[torch.dtype, int]]) -> None:
+    """Refuse a file whose tensors are not of the types and dimensions it was written with.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: one is of another type or dimension.
+    """
+    for name, (dtype, dimensions) in kinds.items():
+        if tensors[name].dtype != dtype or tensors[name].ndim != dimensions:
+            raise ValueError(f"{name} of {tensors[name].dtype} {list(tensors[name].shape)}")
+
+
 def identity(tensors: Tensors, description: str) -> str:
     """Return the SHA-256 over the description, and names and bytes of the tensors."""
     digest = hashlib.sha256(description.encode())

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lpcam import tensorfile
@@ -13,11 +14,11 @@ from lpcam.errors import LpcamError
 from lpcam.files import await_file, read_json, write_json
 from lpcam.store.description import REPAIR, SCHEMA, Description
 from lpcam.store.shards import KEY, shard_files, shard_name
-from lpcam.tensorfile import FileKind
+from lpcam.tensorfile import FileKind, require_kinds
 
 CLASS_WEIGHTS = "class_weights.safetensors"
 MANIFEST = "manifest.json"
-WEIGHTS = FileKind("lpcam-class-weights", "file of class weights", "lpcam extract-features")
+_WEIGHTS = FileKind("lpcam-class-weights", "file of class weights", "lpcam extract-features")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def write_manifest(
         await_file(folder / name)
     for path in set(shard_files(folder)) - {folder / name for name in files}:
         path.unlink(missing_ok=True)
-    WEIGHTS.save(folder / CLASS_WEIGHTS, {"class_weights": class_weights.cpu().contiguous()}, "{}")
+    _WEIGHTS.save(folder / CLASS_WEIGHTS, {"class_weights": class_weights.cpu().contiguous()}, "{}")
     write_json(
         folder / MANIFEST,
         {
@@ -133,6 +134,23 @@ def clear(folder: Path) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
     for path in shard_files(folder):
         path.unlink()
+
+
+def read_class_weights(folder: Path, description: Description) -> Tensor:
+    """Read the classifier's class weights: float32 [K, C].
+
+    Raises:
+        LpcamError: they are missing, damaged, not finite or of another shape.
+    """
+
+    def unpack(tensors: dict[str, Tensor], _: dict[str, Any]) -> Tensor:
+        require_kinds(tensors, {"class_weights": (torch.float32, 2)})
+        weights, shape = tensors["class_weights"], (len(description.classes), description.channels)
+        if tuple(weights.shape) != shape or not bool(weights.isfinite().all()):
+            raise ValueError(f"weights {list(weights.shape)}, or what is not finite, in place of {list(shape)}")
+        return weights
+
+    return _WEIGHTS.load(folder / CLASS_WEIGHTS, unpack)
 
 
 def listed(path: Path) -> dict[str, Any]:

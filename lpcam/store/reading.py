@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lpcam.errors import LpcamError
 from lpcam.store.description import REPAIR, Description
-from lpcam.store.manifest import CLASS_WEIGHTS, WEIGHTS, ListedShard, listed, read_manifest
+from lpcam.store.manifest import ListedShard, listed, read_class_weights, read_manifest
 from lpcam.store.shards import ShardIndex, StoredPhoto, read_index, require_shard
 
 
@@ -50,7 +50,7 @@ class FeatureStore:
 
     def class_weights(self) -> Tensor:
         """Return the classifier's class weights: float32 [K, C]."""
-        return WEIGHTS.load(self._folder / CLASS_WEIGHTS, lambda tensors, _: tensors["class_weights"])
+        return read_class_weights(self._folder, self.description)
 
     def require_shards(self) -> Iterator[Path]:
         """Yield every shard once its checksum was found to hold.

@@ -21,7 +21,7 @@ from lpcam.store import (
     require_shard,
     shard_files,
 )
-from lpcam.store.manifest import WEIGHTS
+from lpcam.store.manifest import read_class_weights
 from lpcam.store.shards import shard_header
 from lpcam.verification.verdict import Findings
 
@@ -44,7 +44,7 @@ def check_features(folder: Path, findings: Findings, tick: Callable[[], None]) -
         if path not in listed:
             findings.wrong(path, "is not in the manifest", f"delete it, or {_AGAIN}")
     sound = [_shard(path, manifest, findings, tick) for path in listed]
-    _class_weights(folder / CLASS_WEIGHTS, manifest, findings)
+    _class_weights(folder, manifest, findings)
     if manifest.dumped and all(sound):
         _whole(folder, findings)
     return manifest
@@ -103,16 +103,12 @@ def _is_finite(features: Tensor) -> bool:
     return bool(torch.isfinite(features).all())
 
 
-def _class_weights(path: Path, manifest: Manifest, findings: Findings) -> None:
-    expected = (len(manifest.description.classes), manifest.description.channels)
+def _class_weights(folder: Path, manifest: Manifest, findings: Findings) -> None:
     try:
-        weights = WEIGHTS.load(path, lambda tensors, _: tensors["class_weights"])
+        read_class_weights(folder, manifest.description)
     except LpcamError as error:
-        findings.wrong(path, error, _AGAIN)
-        return
+        findings.wrong(folder / CLASS_WEIGHTS, error, _AGAIN)
     findings.checked += 1
-    if tuple(weights.shape) != expected or not bool(weights.isfinite().all()):
-        findings.wrong(path, f"holds {list(weights.shape)}, or what is not finite, not {list(expected)}", _AGAIN)
 
 
 def _whole(folder: Path, findings: Findings) -> None:

@@ -70,7 +70,7 @@ def test_steps_follow_one_another_in_one_shell(page, tmp_path):
     page("    make setup\n    mkdir here\n    cd here\n\n```python\nprint(6 * 7)\n```\n\n    sleep .2; echo $PWD\n")
     found = tutorial.run(tutorial.Settings(installed=True), tmp_path)
     assert [step["output"] for step in found.results["steps"]] == ["", "", "42", "here"]
-    assert found.results["steps"][3]["seconds"] > 0.2 > found.results["steps"][0]["seconds"]
+    assert found.results["steps"][3]["seconds"] > 0.15 > found.results["steps"][0]["seconds"]
 
 
 def test_a_step_that_fails_is_named(page, tmp_path):
