@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lpcam.engines import Placement, Runner, Tick, map_shards, runs_here
-from lpcam.errors import LpcamError, unknown
-from lpcam.forward import resolve_device
-from lpcam.kmeans import ENGINES, VectorSource, placed
-from lpcam.locks import file_lock, folder_lock, reading, working_on
+from lpcam.corridor.classes import ClassJob, by_class, making, parts_of, refuse, remove_parts
+from lpcam.engines import Placement, Runner, Tick
+from lpcam.errors import LpcamError
+from lpcam.kmeans import VectorSource, placed
 from lpcam.profiles import Profile
 from lpcam.prototypes import (
     Centres,
@@ -37,7 +33,6 @@ from lpcam.records import Progress, silent
 from lpcam.store import Described, Description, Features, FeatureStore, Kind
 from lpcam.workspace import Workspace
 
-Hyper = TypeVar("Hyper")
 _NONE = torch.zeros(0)
 _DRAW = 2  # purpose of a derived seed; 0 and 1 are the k-means of the two sides
 
@@ -111,114 +106,6 @@ def cluster(
             prototypes.save(workspace.prototypes)
             remove_parts(workspace.prototypes)
     return report_of(prototypes, time.perf_counter() - started, profile)
-
-
-@contextmanager
-def making(workspace: Workspace, result: Path, *, reads: bool = True) -> Iterator[None]:
-    """Wait for the features to be written, where they are read, and for whoever makes the same file."""
-    features = reading(folder_lock(workspace.features), stage="lpcam cluster") if reads else nullcontext()
-    with features, working_on(file_lock(result), stage="lpcam cluster"):
-        yield
-
-
-def refuse(kmeans: str, placement: Placement) -> None:
-    """Refuse a k-means engine that is unknown, and a share of the classes.
-
-    Raises:
-        LpcamError: so it is.
-    """
-    if kmeans not in ENGINES:
-        raise unknown("k-means engine", kmeans, ENGINES)
-    placement.refuse_shard(
-        "lpcam cluster", "run it once, when all features are there; --processes or --engine ray divide the classes"
-    )
-
-
-@dataclass(frozen=True)
-class ClassJob(ABC, Generic[Hyper]):
-    """What another process needs to know to do classes.
-
-    Attributes:
-        features: Folder of the store.
-        profile: Hyper-parameters.
-        seed: Of the data set; each class derives its own.
-        kmeans: Engine of the k-means.
-        made: What the result will say of itself.
-        parts: Folder of the classes that are done, so that a run that was interrupted goes on; None keeps none.
-    """
-
-    features: Path
-    profile: Hyper
-    seed: int
-    kmeans: str
-    made: Any
-    parts: Path | None
-
-    def open(self, device: str) -> Runner:
-        """Open the store and return the function that does a class."""
-        return self.of(FeatureStore(self.features), resolve_device(device))
-
-    def of(self, store: Described, device: str) -> Runner:
-        """Return the function that does a class from a store that is open, unless an earlier run did it."""
-        build = self.builder(store, device)
-
-        def run(label: int, tick: Tick) -> Any:
-            if self.parts is None:
-                return build(label, tick)
-            path, made = self.parts / f"{label:05d}.safetensors", _of_one(self.made, label)
-            found = self.kept(path, made)
-            if found is None:
-                found = build(label, tick)
-                self.keep(path, found, made)
-            return found
-
-        return run
-
-    @abstractmethod
-    def builder(self, store: Described, device: str) -> Runner:
-        """Return the function that builds a class."""
-
-    @abstractmethod
-    def keep(self, path: Path, found: Any, made: Any) -> None:
-        """Write what was built of one class."""
-
-    @abstractmethod
-    def kept(self, path: Path, made: Any) -> Any:
-        """Return what was written of one class, if it was made so."""
-
-    def place(self, device: str) -> str:
-        """Return where the vectors of a class lie: FAISS has them on the CPU."""
-        return "cpu" if self.kmeans == "faiss" else device
-
-
-def by_class(
-    job: ClassJob[Any], store: Described, placement: Placement, device: str, progress: Progress
-) -> tuple[Any, ...]:
-    """Return what a job makes of every class, done here or by the processes of a placement."""
-    labels = range(len(store.description.classes))
-    own = resolve_device(device) if runs_here(placement, device) else "cpu"
-    _LOG.info("k-means by %s, vectors of this process on %s", "faiss" if job.kmeans == "faiss" else "torch", own)
-    here = job.of(store, own)
-    counts = [1] * len(labels)
-    return tuple(
-        map_shards(job, labels, counts, placement, device=device, here=here, stage="cluster", progress=progress)
-    )
-
-
-def parts_of(result: Path, kmeans: str) -> Path:
-    """Return the folder of the classes that are done while a file is being made by a k-means engine."""
-    return result.with_name(f".{result.name}.{kmeans}-parts")
-
-
-def remove_parts(result: Path) -> None:
-    """Remove the classes that were kept while a file was being made, of all engines."""
-    for folder in result.parent.glob(f".{result.name}.*-parts"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _of_one(made: Any, label: int) -> Any:
-    """Return what the file of one class says of itself."""
-    return replace(made, classes=(made.classes[label],))
 
 
 def report_of(prototypes: Prototypes, seconds: float, asked: Profile) -> ClusterReport:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpcam.corridor.clustering import made_from, made_otherwise, making, refuse
+from lpcam.corridor.classes import making, refuse
+from lpcam.corridor.clustering import made_from, made_otherwise
 from lpcam.discriminants import (
     DiscriminantProvenance,
     Discriminants,

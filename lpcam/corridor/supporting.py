@@ -10,17 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpcam.corridor.clustering import (
-    ClassJob,
-    by_class,
-    draw,
-    made_from,
-    made_otherwise,
-    making,
-    parts_of,
-    refuse,
-    remove_parts,
-)
+from lpcam.corridor.classes import ClassJob, by_class, making, parts_of, refuse, remove_parts
+from lpcam.corridor.clustering import draw, made_from, made_otherwise
 from lpcam.engines import Placement, Runner, Tick
 from lpcam.errors import LpcamError
 from lpcam.profiles import Profile

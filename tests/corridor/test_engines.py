@@ -11,7 +11,7 @@ from lpcam_cli.main import main
 
 import lpcam.extract
 from lpcam import corridor
-from lpcam.corridor import clustering, extraction, generation
+from lpcam.corridor import classes, extraction, generation
 from lpcam.engines import Placement
 from lpcam.errors import LpcamError
 from lpcam.profiles import get_profile
@@ -23,7 +23,7 @@ from tests.dying import DiesOnce
 SCALES = (1.0, 0.5)
 METHODS = ("cam", "lpcam")
 PROFILE = get_profile("voc", k=3, iterations=20)
-STAGES = (lpcam.extract, clustering, generation)
+STAGES = (lpcam.extract, classes, generation)
 
 
 @pytest.fixture(autouse=True)
