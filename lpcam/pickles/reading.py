@@ -1,19 +1,10 @@
-"""Dictionaries in ``.npy`` files: the field's file format, read without trust and written for old readers.
-
-IRN-style repositories keep labels and activation maps as ``np.save(path, {...})``: the npy header of a
-0-d object array, then a pickle of that array. Reading such a file with ``np.load(allow_pickle=True)`` runs
-whatever code it asks for; NumPy ≥ 2 writes module names that NumPy < 1.26 cannot import. This file owns
-both sides of the format.
-"""
+"""The restricted reader: data is rebuilt and nothing else, in bounded memory."""
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import pickle
-import struct
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,13 +13,10 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lpcam.errors import LpcamError
-from lpcam.files import write_atomically
+from lpcam.pickles.values import require_extent, torch_rebuild
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_SCALARS = (type(None), bool, int, float, str)
-_ALWAYS, _TIMES = 2**26, 4  # what a file may unpack to: bytes, and times its own
 
 
 def load_dictionary(path: Path) -> dict[Any, Any]:
@@ -65,47 +53,6 @@ def load_dictionary(path: Path) -> dict[Any, Any]:
     except ValueError as error:
         raise LpcamError(f"{path} {error}: save its numbers anew with np.save or as a CSV") from error
     return content
-
-
-def require_extent(content: object, size: int) -> None:
-    """Refuse what a file unpacks to where it is far more than the file, or without end.
-
-    Args:
-        content: Containers, arrays, tensors, numbers and strings.
-        size: Of the file in bytes.
-
-    Raises:
-        ValueError: what is shared makes it more than four times the file and 64 MB, or it holds itself.
-    """
-    if _extent(content) > max(_ALWAYS, _TIMES * size):
-        raise ValueError(f"unpacks to far more than the {size} bytes it has, or holds itself")
-
-
-def save_dictionary(path: Path, content: dict[Any, Any]) -> None:
-    """Write a dictionary that readers from NumPy 1.19 and torch 1.8 on load, atomically.
-
-    The file has a version 1.0 npy header and a protocol-4 pickle that says ``numpy.core``, the name every
-    NumPy knows, in place of NumPy 2's ``numpy._core``. Tensors are written detached, from the CPU and with
-    their own elements only, never the storage they are a view of. The bytes depend on nothing but the values
-    (and the order of the dictionary).
-
-    Args:
-        path: The file to be made, with its suffix.
-        content: Keys and values made of None, bool, int, float, str, list, tuple, dict, NumPy arrays
-            and scalars without objects, and dense torch tensors.
-
-    Raises:
-        TypeError: a value of another type.
-        LpcamError: the file cannot be written.
-    """
-    if type(content) is not dict:
-        raise TypeError(f"expected a dict, got {type(content).__name__}")
-    holder = np.empty((), dtype=object)
-    holder[()] = _plain(content)
-    write_atomically(path, functools.partial(_write, holder=holder))
-
-
-# ------------------------------------------------------------------------------------------ reading
 
 
 def _check_header(file: IO[bytes], path: Path) -> None:
@@ -251,49 +198,6 @@ def _check_array_state(state: Any) -> None:
         raise ValueError("arrays of objects in one another")
 
 
-def _extent(content: object) -> int:
-    """Return how much there is when everything that is shared counts as often as it is reached.
-
-    A list of ten lists of ten lists … is small in memory and without end for whoever makes an array of it. What holds
-    itself has no end at all. Numbers count 1, strings their letters, arrays and tensors their bytes.
-    """
-    known: dict[int, int] = {}
-    waiting: list[tuple[Any, list[Any] | None]] = [(content, None)]
-    while waiting:
-        value, inner = waiting.pop()
-        if inner is not None:
-            known[id(value)] = 1 + sum(known[id(each)] for each in inner)
-        elif id(value) not in known:
-            inner = _inner(value)
-            if inner is None:
-                known[id(value)] = _size(value)
-                continue
-            known[id(value)] = sys.maxsize  # until it is known: of what holds itself
-            waiting.append((value, inner))
-            waiting += [(each, None) for each in inner if id(each) not in known]
-    return known[id(content)]
-
-
-def _inner(value: Any) -> list[Any] | None:
-    """Return what a container holds; None for anything else."""
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return list(value)
-    if isinstance(value, np.ndarray) and value.dtype.hasobject:
-        objects: list[Any] = value.reshape(-1).tolist()
-        return objects
-    return None
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, np.ndarray):
-        return max(value.nbytes, value.size)
-    if _is_tensor(value):
-        return int(value.numel()) * int(value.element_size())
-    return max(1, len(value)) if isinstance(value, str | bytes) else 1
-
-
 def _set(values: Iterable[Any] = ()) -> set[Any]:
     return set(_hashed(values))
 
@@ -331,13 +235,6 @@ def _rebuild_from_buffer(data: bytes | bytearray, *layout: object) -> object:
     return _FROM_BUFFER(data, *layout)
 
 
-def _torch_rebuild() -> Callable[..., Tensor]:
-    from torch._utils import _rebuild_tensor_v2
-
-    rebuild: Callable[..., Tensor] = _rebuild_tensor_v2
-    return rebuild
-
-
 def _torch_tensor() -> Callable[..., Tensor]:
     """Return what makes a tensor of a storage; torch's own makes the storage larger where it is too small."""
     from torch.storage import TypedStorage
@@ -349,7 +246,7 @@ def _torch_tensor() -> Callable[..., Tensor]:
         numbers = int(storage._size())  # type: ignore[no-untyped-call]  # len() warns
         if min((offset, *size, *stride)) < 0 or (0 not in size and last >= numbers):
             raise ValueError("a tensor beyond its storage")
-        return _torch_rebuild()(storage, offset, size, stride, False, OrderedDict())
+        return torch_rebuild()(storage, offset, size, stride, False, OrderedDict())
 
     return rebuild
 
@@ -387,140 +284,3 @@ _TORCH: dict[tuple[str, str], Callable[[], Callable[..., object]]] = {
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-# ------------------------------------------------------------------------------------------ writing
-
-
-def _plain(value: object) -> object:
-    """Return ``value`` with arrays and tensors dense and in C order, so that equal values give equal bytes."""
-    if type(value) is dict:
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_plain(item) for item in value]
-    if type(value) is tuple:
-        return tuple(_plain(item) for item in value)
-    if _is_tensor(value):
-        return _plain_tensor(value)
-    if type(value) in _SCALARS or (isinstance(value, np.generic) and not value.dtype.hasobject):
-        return value
-    if type(value) is np.ndarray and not value.dtype.hasobject:
-        return np.asarray(value, order="C")
-    raise TypeError(f"expected numbers, strings, arrays, tensors and containers of them, got {type(value)}")
-
-
-def _is_tensor(value: object) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
-def _plain_tensor(tensor: Any) -> Tensor:
-    import torch
-
-    if tensor.layout != torch.strided or tensor.dtype not in _storage_types():
-        raise TypeError(f"expected a dense tensor of real numbers, got {tensor.layout} of {tensor.dtype}")
-    plain: Tensor = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return plain
-
-
-def _storage_types() -> dict[object, type]:
-    import torch
-
-    return {
-        torch.float64: torch.DoubleStorage,
-        torch.float32: torch.FloatStorage,
-        torch.float16: torch.HalfStorage,
-        torch.bfloat16: torch.BFloat16Storage,
-        torch.int64: torch.LongStorage,
-        torch.int32: torch.IntStorage,
-        torch.int16: torch.ShortStorage,
-        torch.int8: torch.CharStorage,
-        torch.uint8: torch.ByteStorage,
-        torch.bool: torch.BoolStorage,
-    }
-
-
-def _write(path: Path, holder: np.ndarray[Any, Any]) -> None:
-    with path.open("wb") as file:
-        header = {"descr": "|O", "fortran_order": False, "shape": ()}
-        np.lib.format.write_array_header_1_0(file, header)
-        _OldNamesPickler(file, protocol=4).dump(holder)
-
-
-class _OldNamesPickler(pickle._Pickler):
-    """A pickler that calls NumPy's modules by the names that old and new versions know.
-
-    The written-in-C pickler takes a function's module from the function and offers no say; the one written
-    in Python, from which joblib's derives too, does.
-    """
-
-    save: Callable[[object], None]
-    write: Callable[[bytes], object]
-
-    def __init__(self, file: IO[bytes], protocol: int) -> None:
-        super().__init__(file, protocol=protocol)
-        # No memo: whether two equal values are the same object must not show in the bytes.
-        self.fast = True
-
-    def save_global(self, obj: Any, name: str | None = None) -> None:
-        """Write the name of a function or type."""
-        self.save(obj.__module__.replace("numpy._core", "numpy.core"))
-        self.save(name or obj.__qualname__)
-        self.write(pickle.STACK_GLOBAL)
-
-    def reducer_override(self, obj: Any) -> Any:
-        """Write tensors as torch's own pickles do, but with bytes that do not change from run to run."""
-        return _reduce_tensor(obj) if _is_tensor(obj) else NotImplemented
-
-
-def _reduce_tensor(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[object, ...]]:
-    storage = _Storage(_storage_bytes(tensor))
-    layout = (0, tuple(tensor.shape), tensor.stride())  # offset, size, stride
-    no_hooks: OrderedDict[str, object] = OrderedDict()
-    return _torch_rebuild(), (storage, *layout, False, no_hooks)
-
-
-class _Storage:
-    """Stands for a torch storage in a pickle: loading it calls ``torch.storage._load_from_bytes(data)``."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[bytes]]:
-        from torch.storage import _load_from_bytes
-
-        load: Callable[..., object] = _load_from_bytes
-        return load, (self._data,)
-
-
-def _storage_bytes(tensor: Tensor) -> bytes:
-    """Write a contiguous tensor's storage in torch's first file format, the only one old versions read here.
-
-    ``torch.save`` would do, were it not for the key it gives a storage: its address in memory.
-    """
-    import torch
-
-    key = "0"
-    file = io.BytesIO()
-    sizes = {"short": 2, "int": 4, "long": 4}
-    system = {"protocol_version": _TORCH_PROTOCOL, "little_endian": True, "type_sizes": sizes}
-    for part in (_TORCH_MAGIC, _TORCH_PROTOCOL, system):
-        pickle.dump(part, file, protocol=2)
-    kind = _storage_types()[tensor.dtype]
-    _PersistentPickler(file, protocol=2).dump(("storage", kind, key, "cpu", tensor.numel(), None))
-    pickle.dump([key], file, protocol=2)
-    file.write(struct.pack("<q", tensor.numel()))
-    file.write(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return file.getvalue()
-
-
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
-_TORCH_PROTOCOL = 1001  # torch.serialization.PROTOCOL_VERSION
-
-
-class _PersistentPickler(pickle.Pickler):
-    """Writes a tuple as a persistent id, the way torch refers to storages."""
-
-    def persistent_id(self, obj: object) -> object:
-        """Return what stands for ``obj``."""
-        return obj if isinstance(obj, tuple) else None
