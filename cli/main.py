@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from lpcam.memory import forget_shapes
-
 from .colours import wants_colour
 from .exits import ErrorLine
 from .verbosity import own_logging, verbosity_options
@@ -87,4 +85,3 @@ def main(ctx: click.Context) -> None:
       lpcam generate --refiner irn
     """
     ctx.color = wants_colour(os.environ)
-    forget_shapes()

@@ -17,7 +17,7 @@ from lpcam.engines import Job, Placement, Tick, map_shards
 from lpcam.errors import LpcamError, unknown
 from lpcam.files import sweep
 from lpcam.forward import Forward, Loaded, halving_notices, plan_batches
-from lpcam.memory import release_memory, reused_memory
+from lpcam.memory import Heap, release_memory, reused_memory
 from lpcam.methods.cam import Cam
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, ViewFeatures, silent
 from lpcam.store import (
@@ -257,11 +257,13 @@ def extract_photos(
         kind = forward.device.type
         _LOG.info("%d photos, %s", len(photos), execution.on(kind))
         batches = plan_batches(photos, execution.batch_on(kind))
+        heap = Heap()
         for batch in forward.each(batches, execution.readers_on(kind), work):
             if isinstance(batch, Failure):
                 failures.append(execution.tolerate(batch))
             else:
                 extracted |= {entry.name: entry for entry in batch[1]}
+            heap.photo_done()
             tick(len(extracted) + len(failures))
     return [extracted[photo.name] for photo in photos if photo.name in extracted], failures
 

@@ -12,7 +12,7 @@ import torch
 
 from lpcam.forward import Forward, Loaded, halving_notices, plan_batches
 from lpcam.interrupts import stop_here
-from lpcam.memory import release_memory, reused_memory
+from lpcam.memory import Heap, reused_memory
 from lpcam.methods import Method
 from lpcam.methods.attention import guide
 from lpcam.propagation import Propagation, Scene
@@ -24,7 +24,6 @@ Sink = Callable[[str, ActivationMaps], None]
 several writers."""
 
 SHARD_SIZE = 32
-_PHOTOS_BETWEEN_RELEASES = 32
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def generate(
         return activation_maps(forward, loaded, methods, attention, propagation)
 
     with reused_memory(forward.device), ThreadPoolExecutor(writers, thread_name_prefix="lpcam-write") as writer:
-        pending: deque[Future[Counter[str]]] = deque()
+        pending, heap = deque[Future[Counter[str]]](), Heap()
         for batch in forward.each(batches, execution.readers_on(kind), work):
             if isinstance(batch, Failure):
                 failures.append(execution.tolerate(batch))
@@ -88,8 +87,7 @@ def generate(
                     pending.append(writer.submit(_write, name, sinks[name], photo.name, maps, arrived))
             done += len(loaded.photos)
             _settle(pending, empty, most=4 * len(methods) * execution.batch_on(kind))
-            if done % _PHOTOS_BETWEEN_RELEASES < len(loaded.photos):
-                release_memory()
+            heap.photo_done()
             progress("generate", done + len(failures), planned)
             stop_here()  # what was handed on is written when the block is left
         _settle(pending, empty, most=0)

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED", "bad_alloc")
 """What torch's RuntimeErrors say: of CUDA, of the CPU on Windows and elsewhere, of cuDNN and cuBLAS, of C++."""
 
-_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0", "LRU_CACHE_CAPACITY": "1"}
-"""Of oneDNN, read at its first convolution, and of torch's binding of it, read when torch is loaded."""
+_TIMES, _LEAST = 4, 2**28  # what a photo took, before the heap is trimmed; and what it is taken for at the least
 
 Result = TypeVar("Result")
 
@@ -56,17 +56,6 @@ def unless_exhausted(call: Callable[[], Result]) -> Result | None:
     return None
 
 
-def forget_shapes() -> None:
-    """Let convolutions on the CPU keep nothing of the sizes they have seen; best before torch is imported.
-
-    What is kept for a size is small, and comes to lie where a large tensor was. With photos of many sizes the heap ends
-    in pieces, each too short for the next photo, and grows with the number of photos. To make it anew takes less than
-    the pages of such a heap do. A capacity that stands in the environment already is left.
-    """
-    for name, capacity in _CACHES.items():
-        os.environ.setdefault(name, capacity)
-
-
 def release_memory() -> None:
     """Give freed memory back to the system, where the C library can do that.
 
@@ -77,19 +66,54 @@ def release_memory() -> None:
         trim(0)
 
 
+class Heap:
+    """The heap of glibc while photos of many sizes go through a network on the CPU.
+
+    What oneDNN keeps of every size of a layer is small, and comes to lie where a large tensor was: the heap ends in
+    pieces, each too short for the next photo, and would grow with the number of sizes. So it is trimmed whenever the
+    process has come to hold several times what a single photo took; more often would cost time, as the system clears
+    every page that it gives again.
+
+    >>> heap = Heap()
+    >>> heap.photo_done()
+    """
+
+    def __init__(self) -> None:
+        self._before = resident_bytes()
+        self._of_a_photo = 0
+
+    def photo_done(self) -> None:
+        """Trim the heap if it has grown by several times what the first photo took."""
+        now = resident_bytes()
+        grown = now - self._before
+        if self._of_a_photo and grown > _TIMES * self._of_a_photo:
+            release_memory()
+            self._before = resident_bytes()
+        elif not self._of_a_photo:
+            self._of_a_photo = max(grown, _LEAST)
+
+
+def resident_bytes() -> int:
+    """Return what of this process lies in memory; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 @contextlib.contextmanager
 def reused_memory(device: torch.device) -> Iterator[None]:
     """Let freed memory be used again at once instead of going back to the system, while forwards run on the CPU.
 
     By default glibc maps every large tensor anew and unmaps it when it is freed, and the system then clears each page
     of each activation. This is a setting of the whole process; at the end large blocks are mapped again, and what is
-    free goes back. That the heap does not grow with photos of many sizes needs `forget_shapes`.
+    free goes back.
     """
     option = _of_glibc("mallopt") if device.type == "cpu" else None
     if option is None:
         yield
         return
-    forget_shapes()
     option(_M_TRIM_THRESHOLD, 2**31 - 1)
     option(_M_MMAP_MAX, 0)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import weakref
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from lpcam import memory
 from lpcam.errors import LpcamError
-from lpcam.memory import _CACHES, _of_glibc, forget_shapes, is_out_of_memory, reused_memory, unless_exhausted
+from lpcam.memory import _of_glibc, is_out_of_memory, reused_memory, unless_exhausted
 
 
 def test_while_forwards_run_nothing_is_mapped_and_afterwards_it_is_again(monkeypatch):
@@ -109,56 +109,16 @@ def test_a_result_comes_through():
     assert unless_exhausted(lambda: "maps") == "maps"
 
 
-@pytest.mark.skipif(_of_glibc("mallopt") is None, reason="needs glibc")
-def test_memory_does_not_grow_with_photos_of_many_sizes():
-    """With torch's own capacities the second number is three times the first."""
-    environment = {name: value for name, value in os.environ.items() if name not in _CACHES}
-    command = [sys.executable, "-c", _MANY_SIZES]
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    few, many = map(int, answer.split())
-    assert many < 1.1 * few
-
-
-_MANY_SIZES = """
-import random
-from pathlib import Path
-from lpcam.memory import forget_shapes, reused_memory
-forget_shapes()
-import torch
-from torchvision.models import mobilenet_v2
-torch.set_num_threads(1)
-net = mobilenet_v2(weights=None).features.eval().to(memory_format=torch.channels_last)
-sides = random.Random(0)
-resident = lambda: int(Path("/proc/self/statm").read_text().split()[1])
-with reused_memory(torch.device("cpu")), torch.inference_mode():
-    before = resident()
-    for count in range(40):
-        size = (180, 180) if count == 0 else [sides.randint(60, 180) for _ in range(2)]
-        for scale in (1, 0.5, 1.5, 2):
-            height, width = (int(side * scale) for side in size)
-            net(torch.zeros(2, 3, height, width).to(memory_format=torch.channels_last))
-        if count in (9, 39):
-            print(resident() - before)
-"""
-
-
-def test_what_a_user_set_is_left(monkeypatch):
-    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
-    monkeypatch.delenv("LRU_CACHE_CAPACITY", raising=False)
-    forget_shapes()
-    assert [os.environ[name] for name in _CACHES] == ["512", "1"]
-
-
-def test_the_command_line_forgets_shapes_before_torch_is_there():
-    command = [sys.executable, "-c", _COMMAND_LINE]
-    environment = {name: value for name, value in os.environ.items() if name not in _CACHES}
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert answer.splitlines()[-1] == "0 1 False"
-
-
-_COMMAND_LINE = """
-import os, sys
-from lpcam_cli.main import main
-main(["completion", "bash"], standalone_mode=False)
-print(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"], os.environ["LRU_CACHE_CAPACITY"], "torch" in sys.modules)
-"""
+def test_the_heap_is_trimmed_when_it_holds_several_times_what_a_photo_took(monkeypatch):
+    trimmed = []
+    sizes = iter([100, 400, 900, 1001, 300, 800, 901, 200])
+    monkeypatch.setattr(memory, "_LEAST", 1)
+    monkeypatch.setattr(memory, "_TIMES", 3)
+    monkeypatch.setattr(memory, "resident_bytes", lambda: next(sizes))
+    monkeypatch.setattr(memory, "release_memory", lambda: trimmed.append(1))
+    heap = memory.Heap()
+    counts = []
+    for _ in range(4):
+        heap.photo_done()
+        counts.append(len(trimmed))
+    assert counts == [0, 0, 1, 1], "300 the first took; 900 is not above 100 + 3 times that, 1001 is; then from 300 on"
