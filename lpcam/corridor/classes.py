@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lpcam.engines import Placement, Runner, Tick, map_shards, runs_here
-from lpcam.errors import unknown
+from lpcam.errors import LpcamError, unknown
 from lpcam.forward import resolve_device
 from lpcam.kmeans import ENGINES
 from lpcam.locks import file_lock, folder_lock, reading, working_on
@@ -95,8 +95,16 @@ class ClassJob(ABC, Generic[Hyper]):
         """Write what was built of one class."""
 
     @abstractmethod
+    def read(self, path: Path) -> tuple[Any, Any]:
+        """Return what was written of one class, and what made it; raises LpcamError where it cannot be read."""
+
     def kept(self, path: Path, made: Any) -> Any:
         """Return what was written of one class, if it was made so."""
+        try:
+            found, made_by = self.read(path)
+        except LpcamError:
+            return None
+        return found if made_by == made else None
 
     def place(self, device: str) -> str:
         """Return where the vectors of a class lie: FAISS has them on the CPU."""

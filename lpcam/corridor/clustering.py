@@ -133,13 +133,10 @@ class ClusterJob(ClassJob[Profile]):
         """Write the centres of one class as a prototype file."""
         Prototypes((found,), made).save(path)
 
-    def kept(self, path: Path, made: Provenance) -> Centres | None:
-        """Return the centres of one class, if they were made so."""
-        try:
-            prototypes = Prototypes.load(path)
-        except LpcamError:
-            return None
-        return prototypes.centres[0] if prototypes.provenance == made else None
+    def read(self, path: Path) -> tuple[Centres, Provenance]:
+        """Read such a file."""
+        loaded = Prototypes.load(path)
+        return loaded.centres[0], loaded.provenance
 
 
 def provenance_of(description: Description, profile: Profile, seed: int) -> Provenance:

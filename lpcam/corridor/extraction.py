@@ -58,13 +58,7 @@ def extract_features(
     forward = Forward(net, scales, precision=execution.precision, runtime=execution.runtime)
     description = describe(split, forward, dtype)
     with working_on(folder_lock(workspace.features), stage="lpcam extract-features", share=placement.share().name):
-        if overwrite:
-            clear(workspace.features)
-        if holds_other(workspace.features, description):
-            raise LpcamError(
-                f"{workspace.features} holds features of other photos, labels, weights or options: "
-                "add --overwrite to replace them, or choose another --workspace"
-            )
+        claim_features(workspace, description, overwrite)
         report = extract(
             split,
             forward,
@@ -80,6 +74,21 @@ def extract_features(
     mine = placement.share().of(shards_of(split.photos, shard_size))
     workspace.record_failures("extract-features", report.failures, {photo.name for _, of in mine for photo in of})
     return report
+
+
+def claim_features(workspace: Workspace, description: Description, overwrite: bool) -> None:
+    """Remove features where that is wanted, or refuse those of another run.
+
+    Raises:
+        LpcamError: they are of another run, and it is not wanted.
+    """
+    if overwrite:
+        clear(workspace.features)
+    if holds_other(workspace.features, description):
+        raise LpcamError(
+            f"{workspace.features} holds features of other photos, labels, weights or options: "
+            "add --overwrite to replace them, or choose another --workspace"
+        )
 
 
 def settled(execution: Execution, placement: Placement) -> Execution:

@@ -11,6 +11,7 @@ from typing import Any
 from torch.nn import functional as F
 
 from lpcam.backbones.classifier import Classifier
+from lpcam.corridor.extraction import claim_features
 from lpcam.datasets import photo_size
 from lpcam.datasets.labels import read_classes
 from lpcam.dumps import FeatureDump, prototypes_from, read_class_vectors
@@ -27,8 +28,6 @@ from lpcam.store import (
     DTYPES,
     Description,
     PhotoFeatures,
-    clear,
-    holds_other,
     shard_files,
     shard_is_complete,
     write_manifest,
@@ -146,13 +145,7 @@ def import_features(
     opened = FeatureDump.open(dump)
     description = replace(describe(split, Forward(net, PUBLISHED_SCALES), dtype), origin="imported")
     with working_on(folder_lock(workspace.features), stage="lpcam import-features"):
-        if overwrite:
-            clear(workspace.features)
-        if holds_other(workspace.features, description):
-            raise LpcamError(
-                f"{workspace.features} holds other features: add --overwrite to replace them, "
-                "or choose another --workspace"
-            )
+        claim_features(workspace, description, overwrite)
         shards = shards_of(split.photos, DEFAULT_SHARD_SIZE)
         done = 0
         for index, photos in shards:

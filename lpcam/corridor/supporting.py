@@ -13,7 +13,6 @@ from torch import Tensor
 from lpcam.corridor.classes import ClassJob, by_class, making, parts_of, refuse, remove_parts
 from lpcam.corridor.clustering import draw, made_from, made_otherwise
 from lpcam.engines import Placement, Runner, Tick
-from lpcam.errors import LpcamError
 from lpcam.profiles import Profile
 from lpcam.records import Progress, silent
 from lpcam.store import Described, FeatureStore
@@ -105,13 +104,10 @@ class SupportJob(ClassJob[SupportProfile]):
         """Write the context of one class as a support file."""
         Support((found,), made).save(path)
 
-    def kept(self, path: Path, made: SupportProvenance) -> ClassContext | None:
-        """Return the context of one class, if it was made so."""
-        try:
-            support = Support.load(path)
-        except LpcamError:
-            return None
-        return support.context[0] if support.provenance == made else None
+    def read(self, path: Path) -> tuple[ClassContext, SupportProvenance]:
+        """Read such a file."""
+        loaded = Support.load(path)
+        return loaded.context[0], loaded.provenance
 
 
 def bank_of(store: Described, label: int, profile: SupportProfile, seed: int) -> Tensor:
