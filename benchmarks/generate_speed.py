@@ -232,7 +232,7 @@ class _Bench:
     def _batches(self, photos: Sequence[Photo]) -> Iterator[Tensor]:
         for photo in photos:
             loaded = self.forward.load([photo])
-            for views in loaded.views if isinstance(loaded, Loaded) else ():
+            for views in self.forward.views(loaded) if isinstance(loaded, Loaded) else ():
                 yield torch.cat([views, views.flip(-1)]).contiguous(memory_format=torch.channels_last)
 
     def _generator(self, name: str) -> Callable[[str], float]:

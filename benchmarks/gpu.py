@@ -240,7 +240,7 @@ class _Rates:
             raise LpcamError(f"{loaded.name} cannot be read ({loaded.reason}): this is a bug of the benchmark")
         batches = [
             views.repeat(2 * batch_size, 1, 1, 1).to(forward.device).to(memory_format=torch.channels_last)
-            for views in loaded.views
+            for views in forward.views(loaded)
         ]
 
         def every_scale() -> None:

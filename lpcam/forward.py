@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -22,8 +23,9 @@ from lpcam.errors import LpcamError
 from lpcam.memory import unless_exhausted
 from lpcam.precision import computing_in, resolve_precision
 from lpcam.records import Attention, Failure, Photo, ViewFeatures
+from lpcam.resampling import bicubic, is_settled
 from lpcam.runtime import LevelsNetwork, levels_network_of, network_of
-from lpcam.views import check_scales, view, view_size, with_mirror
+from lpcam.views import check_scales, normalised, view, view_size, with_mirror
 
 Result = TypeVar("Result")
 
@@ -32,28 +34,34 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loaded:
-    """Photos of one size, read and resized.
+    """Photos of one size, read, and resized where the device does not do that.
 
     Attributes:
         photos: B photos.
         size: Their (H, W).
-        views: For every scale float32 [B, 3, H_s, W_s], normalised.
+        images: For every scale float32 [B, 3, H_s, W_s], normalised; or, for a device that resizes, uint8
+            [B, H, W, 3] alone.
     """
 
     photos: tuple[Photo, ...]
     size: tuple[int, int]
-    views: tuple[Tensor, ...]
+    images: tuple[Tensor, ...]
 
     @property
     def pixels(self) -> int:
         """Of all photos."""
         return len(self.photos) * math.prod(self.size)
 
+    @property
+    def is_resized(self) -> bool:
+        """Whether the images are views of every scale."""
+        return all(entry.is_floating_point() for entry in self.images)
+
     def halves(self) -> tuple[Loaded, Loaded]:
         """Return the first half of the photos and the rest, as views of the same memory."""
         middle = len(self.photos) // 2
         first, second = (
-            Loaded(self.photos[part], self.size, tuple(entry[part] for entry in self.views))
+            Loaded(self.photos[part], self.size, tuple(entry[part] for entry in self.images))
             for part in (slice(middle), slice(middle, None))
         )
         return first, second
@@ -62,8 +70,8 @@ class Loaded:
 class Forward:
     """Sends photos through a classifier and keeps count of the seconds that took.
 
-    On CUDA nothing here waits for the device: copies are asynchronous, from pinned memory, and the seconds come from
-    events that are read when they are asked for.
+    On CUDA nothing here waits for the device: photos are copied as they were read, asynchronously, from pinned memory,
+    and resized there; the seconds come from events that are read when they are asked for.
 
     Attributes:
         classifier: The frozen classifier, on its device.
@@ -98,6 +106,11 @@ class Forward:
         self._too_many_pixels = math.inf  # of a batch that did not fit
         scaled = ", ".join(f"{scale:g}" for scale in self.scales)
         _LOG.info("%s on %s by %s, scales %s with mirrors", self.precision, self.device, runtime, scaled)
+
+    @property
+    def resizes(self) -> bool:
+        """Whether the device resizes photos, to the bytes the host would give it; a CPU leaves that to who reads."""
+        return self.device.type == "cuda"
 
     @property
     def nearest(self) -> int:
@@ -164,25 +177,41 @@ class Forward:
     def _read(self, photos: Sequence[Photo]) -> Loaded:
         pixels = [read_photo(photo.path) for photo in photos]
         height, width = pixels[0].shape[:2]
-        net = self.classifier
-        sizes = [view_size((height, width), scale, net.minimum_side) for scale in self.scales]
-        arrays = (np.stack([view(photo, size, net.mean, net.std).numpy() for photo in pixels]) for size in sizes)
-        views = tuple(map(torch.from_numpy, arrays))
+        sizes = self._sizes((height, width))
+        if self.resizes and all(is_settled((height, width), size) for size in sizes):
+            arrays = [np.stack(pixels)]
+        else:
+            net = self.classifier
+            arrays = [np.stack([view(photo, size, net.mean, net.std).numpy() for photo in pixels]) for size in sizes]
+        images = tuple(map(torch.from_numpy, arrays))
         if self.device.type == "cuda":
-            views = tuple(entry.pin_memory() for entry in views)
-        return Loaded(tuple(photos), (height, width), views)
+            images = tuple(entry.pin_memory() for entry in images)
+        return Loaded(tuple(photos), (height, width), images)
+
+    def _sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        return [view_size(size, scale, self.classifier.minimum_side) for scale in self.scales]
+
+    def views(self, loaded: Loaded) -> Iterator[Tensor]:
+        """Yield the photos at every scale: float32 [B, 3, H_s, W_s], normalised, on the device."""
+        images = [entry.to(self.device, non_blocking=True) for entry in loaded.images]
+        if loaded.is_resized:
+            yield from images
+            return
+        planes = images[0].permute(0, 3, 1, 2).contiguous()
+        for size in self._sizes(loaded.size):
+            yield normalised(bicubic(planes, size), self.classifier.mean, self.classifier.std)
 
     def pixels(self, loaded: Loaded, index: int) -> Tensor:
         """Return a photo as it is seen at the scale nearest to 1: float32 [3, H_s, W_s] in 0..1, on the device."""
-        net, seen = self.classifier, loaded.views[self.nearest][index].to(self.device, non_blocking=True)
-        mean, std = (seen.new_tensor(values)[:, None, None] for values in (net.mean, net.std))
-        return seen.mul(std).add_(mean).clamp_(0, 1)
+        net, seen = self.classifier, next(islice(self.views(loaded), self.nearest, None))[index]
+        mean, std = (torch.tensor(values).to(seen.device, non_blocking=True) for values in (net.mean, net.std))
+        return seen.mul(std[:, None, None]).add_(mean[:, None, None]).clamp_(0, 1)
 
     @torch.inference_mode()
     def features(self, loaded: Loaded) -> Iterator[Tensor]:
         """Yield, for every scale, the features of images and mirrors: float32 [2, B, C, h, w]."""
-        for views in loaded.views:
-            images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
+        for views in self.views(loaded):
+            images = with_mirror(views).flatten(0, 1)
             features = self._timed(images.to(memory_format=torch.channels_last))
             yield features.view(2, len(loaded.photos), *features.shape[1:])
 
@@ -204,9 +233,9 @@ class Forward:
             LpcamError: the classifier has no attention.
         """
         count = len(loaded.photos)
-        for scale, views in enumerate(loaded.views):
+        for scale, views in enumerate(self.views(loaded)):
             look = self._attended if attention else self._levels if scale in levels else self._features
-            images = with_mirror(views.to(self.device, non_blocking=True)).flatten(0, 1)
+            images = with_mirror(views).flatten(0, 1)
             found, seen = look(images.to(memory_format=torch.channels_last))
             of_photos = [level.float().view(2, count, *level.shape[1:]) for level in found]
             yield [

@@ -109,8 +109,10 @@ class Attention:
 
     def of(self, images: Sequence[int]) -> Attention:
         """Return the attention in some of the images."""
-        rows = list(images)
-        return Attention(self.to_patches[rows], self.among_patches[rows])
+        import torch
+
+        first, among = (torch.stack([of_all[image] for image in images]) for of_all in vars(self).values())
+        return Attention(first, among)
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,31 @@ def view(photo: NDArray[np.uint8], size: tuple[int, int], mean: Sequence[float],
         resized = np.asarray(image)
     # By NumPy: torch in a thread that reads ahead starts workers of its own, which slow the forwards beside it down.
     pixels = np.array(resized.transpose(2, 0, 1), dtype=np.float32, order="C")
-    pixels -= np.asarray(mean, np.float32)[:, None, None] * 255
-    pixels *= 1 / (np.asarray(std, np.float32)[:, None, None] * 255)
+    zero, step = _zero_and_step(mean, std)
+    pixels -= zero
+    pixels *= step
     return torch.from_numpy(pixels)
+
+
+def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return resized pixels as `view` does, on any device.
+
+    Args:
+        pixels: uint8 [..., 3, height, width], RGB.
+        mean: Per channel, of values in 0..1.
+        std: Per channel, of values in 0..1.
+
+    Returns:
+        float32 of the same shape, on the same device.
+    """
+    zero, step = (torch.from_numpy(entry).to(pixels.device, non_blocking=True) for entry in _zero_and_step(mean, std))
+    return pixels.float().sub_(zero).mul_(step)
+
+
+def _zero_and_step(mean: Sequence[float], std: Sequence[float]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return, float32 [3, 1, 1] each, the grey value that becomes 0 and what one grey value more comes to."""
+    zero, spread = (np.asarray(values, np.float32)[:, None, None] * 255 for values in (mean, std))
+    return zero, np.reciprocal(spread)
 
 
 def with_mirror(image: Tensor) -> Tensor:

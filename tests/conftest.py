@@ -19,6 +19,13 @@ os.environ.pop("COLUMNS", None)  # of the terminal that the tests were started f
 REAL_DATA = Path(os.environ.get("LPCAM_REAL_DATA", Path(__file__).parents[2] / "shared"))
 
 
+@pytest.fixture(autouse=True)
+def _needs_a_gpu(request: pytest.FixtureRequest) -> None:
+    """Skip what is marked ``gpu`` where there is none."""
+    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The folder of the real photos, the trained classifier and the golden maps."""

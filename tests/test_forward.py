@@ -45,14 +45,32 @@ def test_features_by_hand(tmp_path):
 def test_every_scale_has_its_view(tmp_path):
     forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 0.5, 2.0))
     loaded = forward.load([save(tmp_path / "a.png", flat(16, 24, (9, 9, 9)))])
-    assert [view.shape[2:] for view in loaded.views] == [(16, 24), (8, 12), (32, 48)]
+    assert [view.shape[2:] for view in loaded.images] == [(16, 24), (8, 12), (32, 48)]
 
 
 def test_a_photo_one_pixel_wide_is_given_the_least_side(tmp_path):
     forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 0.5))
     loaded = forward.load([save(tmp_path / "a.png", flat(40, 1, (9, 9, 9)))])
-    assert [tuple(view.shape[2:]) for view in loaded.views] == [(40, 4), (20, 4)]
+    assert [tuple(view.shape[2:]) for view in loaded.images] == [(40, 4), (20, 4)]
     assert loaded.size == (40, 1)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (40, 5), (1, 9)])
+def test_a_device_that_resizes_sees_the_same_bytes(tmp_path, size, monkeypatch):
+    random = np.random.default_rng(0)
+    photos = [save(tmp_path / f"{index}.png", random.integers(0, 255, (*size, 3))) for index in range(3)]
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0, 0.5, 1.5))
+    by_host = forward.load(photos)
+    monkeypatch.setattr(Forward, "resizes", True)
+    by_device = forward.load(photos)
+    assert by_host.is_resized
+    assert by_device.is_resized == (size == (40, 5)), "where versions of Pillow differ the host resizes"
+    for ours, theirs in zip(forward.views(by_device), forward.views(by_host), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(forward.pixels(by_device, 1), forward.pixels(by_host, 1))
+    for ours, theirs in zip(by_device.halves(), by_host.halves(), strict=True):
+        for ours_seen, theirs_seen in zip(forward.views(ours), forward.views(theirs), strict=True):
+            assert torch.equal(ours_seen, theirs_seen)
 
 
 def test_batches_hold_photos_of_one_size_and_lose_none(tmp_path):
@@ -181,7 +199,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_the_order_is_kept
     assert tried == [7, 3, 1, 2, 2, 2], "four photos did not need to be tried: three did not fit"
     assert forward.halved == 3
     for loaded, _ in found:
-        for alone, together in zip(forward.load(loaded.photos).views, loaded.views, strict=True):
+        for alone, together in zip(forward.load(loaded.photos).images, loaded.images, strict=True):
             assert torch.equal(alone, together)
 
 

@@ -7,12 +7,19 @@ import pytest
 import torch
 from PIL import Image
 
+import lpcam.forward
 import lpcam.generate
-from lpcam.forward import Forward
+from lpcam.forward import Forward, Loaded
 from lpcam.generate import generate
+from lpcam.methods import Method
 from lpcam.methods.cam import Cam
+from lpcam.methods.fisher import Fisher
+from lpcam.methods.iscam import IsCam
 from lpcam.methods.lpcam import Lpcam, fold
+from lpcam.methods.pacam import Pacam
+from lpcam.propagation import Propagation, Walk
 from lpcam.records import Execution, Photo
+from tests.fake_gpu import fake_gpu
 from tests.tiny import tiny_classifier
 
 
@@ -124,3 +131,45 @@ def test_batches_that_were_halved_are_told(tmp_path, monkeypatch, batch, notice)
     assert report.notices == (f"out of memory: batches were halved {notice}; a smaller --batch-size fits",)
     assert expected.notices == ()
     assert all(torch.equal(found["cam"][name].high_res, alone["cam"][name].high_res) for name in alone["cam"])
+
+
+def methods_on(device: str) -> dict[str, Method]:
+    """Every method, of a network of three channels and two classes."""
+    with torch.device(device):
+        weights, context = torch.rand(2, 3), (torch.rand(4, 3), torch.rand(0, 3))
+        return {
+            "cam": Cam(weights),
+            "lpcam": Lpcam(weights),
+            "fisher": Fisher(weights, torch.rand(2)),
+            "pacam": Pacam(weights, context),
+            "iscam": IsCam(Cam(weights)),
+            "iscam from lpcam": IsCam(Lpcam(weights)),
+        }
+
+
+@pytest.mark.parametrize("propagation", [Propagation(), Propagation(Walk(), "pamr")], ids=["plain", "propagated"])
+def test_no_map_makes_the_host_wait_for_a_gpu(monkeypatch, propagation):
+    """Forwards are queued one after the other; a call that waits for the device in between would leave it idle."""
+    monkeypatch.setattr(lpcam.forward, "_CudaClock", lpcam.forward._Clock)
+    monkeypatch.setattr(lpcam.generate, "_to_cpu", lambda maps: maps)  # into pinned memory, which needs a driver
+    photos = tuple(Photo(name, None, labels) for name, labels in (("a", (0, 1)), ("b", (1,)), ("c", ())))
+    with fake_gpu() as waits:
+        with torch.device("cuda"):
+            net = tiny_classifier([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+        forward = Forward(net, (1.0, 0.5, 1.5))
+        loaded = Loaded(photos, (24, 32), (torch.zeros(3, 24, 32, 3, dtype=torch.uint8),))
+        waits.clear()  # what was made once
+        maps = lpcam.generate.activation_maps(forward, loaded, methods_on("cuda"), propagation=propagation)
+        assert not waits
+        assert maps["lpcam"][0].high_res.is_cuda
+
+
+def test_the_fake_gpu_sees_what_waits():
+    with fake_gpu() as waits:
+        on_device, on_host = torch.zeros(4, device="cuda"), torch.zeros(4)
+        on_device.add(1), on_host.to("cuda", non_blocking=True)
+        assert not waits
+        on_device.cpu(), on_host.to("cuda"), on_device[[0, 1]]
+        assert len(waits) >= 3
+        with pytest.raises(RuntimeError, match="scalar"):
+            on_device.sum().item()

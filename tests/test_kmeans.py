@@ -138,8 +138,6 @@ def test_programmers_errors(vectors, k, more, message):
 
 @pytest.mark.gpu
 def test_torch_engine_on_cuda_equals_cpu():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     vectors = relu_vectors(2000)
     start = vectors[:5]
     here, there = kmeans(vectors, 5, start=start, engine="torch"), kmeans(vectors.cuda(), 5, start=start.cuda())

@@ -198,8 +198,6 @@ def test_programmers_errors(vectors):
 @pytest.mark.gpu
 @pytest.mark.parametrize("budget", [0, 1 << 40])
 def test_streamed_and_resident_on_cuda_equal_the_cpu(budget):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     many = relu_vectors(100_000, groups=9)
     here = kmeans(many, 6, start=many[:6], iterations=5)
     there = kmeans(placed(many, "cuda", budget=budget), 6, start=many[:6], iterations=5)
@@ -209,8 +207,6 @@ def test_streamed_and_resident_on_cuda_equal_the_cpu(budget):
 
 @pytest.mark.gpu
 def test_a_step_on_cuda_does_not_wait_for_the_device():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     many = relu_vectors(50_000).cuda()
     source = resident(many)
     directions = torch.nn.functional.normalize(many[:5], dim=1)

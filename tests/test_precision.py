@@ -53,8 +53,6 @@ def test_convolutions_compute_in_it(precision, dtype):
 
 @pytest.mark.gpu
 def test_float32_on_cuda_is_not_tensorfloat():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     image, kernel = torch.rand(1, 64, 32, 32), torch.rand(64, 64, 3, 3)
     expected = torch.conv2d(image.double(), kernel.double())
     with computing_in("float32", "cuda"):

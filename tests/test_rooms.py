@@ -23,6 +23,7 @@ ORDER = (  # a room imports only from rooms further left
     "profiles",
     "datasets",
     "backbones",
+    "resampling",
     "views",
     "methods",
     "kmeans",

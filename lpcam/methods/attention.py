@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from lpcam.methods.cam import of_classes
 from lpcam.records import Attention
 
 GUIDES = ("fuse", "refine")
@@ -33,7 +34,7 @@ def guide(maps: Tensor, attention: Attention, labels: Sequence[int], how: str) -
     Returns:
         float [K, h, w].
     """
-    image, mirror = attention.to_patches[:, list(labels)]
+    image, mirror = (of_classes(of_view, labels) for of_view in attention.to_patches)
     fused = maps * (image + mirror.flip(-1))
     return _spread(fused, attention.among_patches) if how == "refine" else fused
 

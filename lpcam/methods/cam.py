@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,6 +34,17 @@ def class_activation(features: Tensor, weights: Tensor) -> Tensor:
     return F.linear(features.movedim(1, -1), weights).movedim(-1, 1).relu_()
 
 
+def of_classes(matrix: Tensor, labels: Sequence[int]) -> Tensor:
+    """Return the rows of some classes: [K, …] → [len(labels), …].
+
+    Row by row: a list of indices would be copied to a device first, and the host would wait for all that is under way.
+
+    >>> of_classes(torch.eye(3), (2, 0)).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    return torch.stack([matrix[label] for label in labels]) if labels else matrix[:0]
+
+
 @dataclass(frozen=True)
 class Cam:
     """CAM as a method of the corridor.
@@ -55,7 +67,7 @@ class Cam:
         Returns:
             float [K, h, w].
         """
-        return mirror_added(class_activation(seen.last, self.weights[list(labels)]))
+        return mirror_added(class_activation(seen.last, of_classes(self.weights, labels)))
 
     def activation(self, features: Tensor) -> Tensor:
         """Return ReLU(A) of all classes: float [C, h, w] → [K, h, w]."""

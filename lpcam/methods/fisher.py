@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpcam.methods.cam import of_classes
 from lpcam.records import ViewFeatures
 from lpcam.views import mirror_added
 
@@ -68,8 +69,8 @@ class Fisher:
         Returns:
             float [K, h, w], ≥ 0.
         """
-        own = list(labels)
-        return discriminant_activation(mirror_added(seen.last)[None], self.vectors[own], self.offsets[own])[0]
+        vectors, offsets = (of_classes(of_all, labels) for of_all in (self.vectors, self.offsets))
+        return discriminant_activation(mirror_added(seen.last)[None], vectors, offsets)[0]
 
     def activation(self, features: Tensor) -> Tensor:
         """Return the maps of all classes: float [C, h, w] → [K, h, w], ≥ 0."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpcam.methods.cam import of_classes
 from lpcam.records import ViewFeatures
 from lpcam.views import CAM_EPSILON, mirror_added
 
@@ -203,14 +204,15 @@ class IsCam:
         hierarchical = mirror_added(hierarchy(seen.levels[-self.levels :], self.sides[-self.levels :]))[None]
         general = _peak_one(self.general.activation(mirror_added(seen.last)))[None]
         present = torch.zeros(general.shape[:2], dtype=torch.bool, device=general.device)
-        present[0, list(labels)] = True
+        for label in labels:  # one by one, see `of_classes`
+            present[0, label].fill_(True)
         if self.labels_only:
             general = general * present[:, :, None, None]
         similarity = structure_similarity(
             hierarchical, with_background(general), background_weight=self.background_weight, block=self.block
         )
         prototypes = image_prototypes(hierarchical, seed_regions(similarity, present))
-        return image_specific(hierarchical, prototypes[:, [label + 1 for label in labels]])[0]
+        return image_specific(hierarchical, of_classes(prototypes[0, 1:], labels)[None])[0]
 
 
 def _peak_one(maps: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpcam.methods.cam import of_classes
 from lpcam.records import ViewFeatures
 from lpcam.views import mirror_added
 
@@ -88,7 +89,7 @@ class Lpcam:
         Returns:
             float [K, h, w] in 0..1.
         """
-        return prototype_activation(mirror_added(seen.last)[None], self.folded[list(labels)])[0]
+        return prototype_activation(mirror_added(seen.last)[None], of_classes(self.folded, labels))[0]
 
     def activation(self, features: Tensor) -> Tensor:
         """Return the maps of all classes: float [C, h, w] → [K, h, w] in 0..1."""

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpcam.methods.cam import class_activation
+from lpcam.methods.cam import class_activation, of_classes
 from lpcam.records import ViewFeatures
 from lpcam.views import CAM_EPSILON, mirror_added, normalise
 
@@ -90,7 +90,7 @@ def instance_prototypes(features: Tensor, maps: Tensor, tau: float) -> Tensor:
     >>> instance_prototypes(features, torch.tensor([[[0.2, 1.0, 0.0]], [[0.0, 0.0, 0.05]]]), 0.1).flatten().tolist()
     [2.0, 9.0]
     """
-    inside = maps > torch.minimum(maps.new_tensor(tau), maps.amax(dim=(1, 2), keepdim=True) * (1 - 1e-6))
+    inside = maps > torch.minimum(maps.new_full((), tau), maps.amax(dim=(1, 2), keepdim=True) * (1 - 1e-6))
     weights = inside.flatten(1).to(features.dtype)
     return weights @ features.flatten(1).T / weights.sum(dim=1, keepdim=True).clamp_min(1)
 
@@ -179,7 +179,7 @@ class Pacam:
             float [K, h, w] in 0..1.
         """
         features = mirror_added(seen.last) / len(seen.last)
-        maps = normalise(mirror_added(class_activation(seen.last, self.weights[list(labels)])), CAM_EPSILON)
+        maps = normalise(mirror_added(class_activation(seen.last, of_classes(self.weights, labels))), CAM_EPSILON)
         context = [self.context[label] for label in labels]
         return prototype_aware(features, maps, context, self.awareness, self.projection)
 

@@ -73,7 +73,7 @@ def calibrated_power(vectors: Tensor, neighbours: float) -> Tensor:
     """
     sample = vectors[:: -(-len(vectors) // _SAMPLE)]
     logarithms = (sample @ vectors.mT).clamp_(_LEAST, 1).log_()
-    low, high = torch.tensor(_POWERS, dtype=torch.float64, device=vectors.device)
+    low, high = (torch.full((), end, dtype=torch.float64, device=vectors.device) for end in _POWERS)
     for _ in range(_HALVINGS):  # on the device: nothing waits for it
         middle = (low + high) / 2
         affinities = (logarithms * 2**middle).exp_()

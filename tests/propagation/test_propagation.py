@@ -225,8 +225,6 @@ def test_a_coarser_grid_gives_nearly_the_same_map():
 
 @pytest.mark.gpu
 def test_cuda_agrees():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     propagation, maps = Propagation(Walk(), "pamr"), maps_of(2, (3, 4))
     here = merged(propagation, maps, (0, 1))
     scene = propagation.scene([level.cuda() for level in LEVELS], PIXELS.cuda())
