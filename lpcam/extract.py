@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpcam.engines import Job, Placement, Tick, map_shards
+from lpcam.engines import Job, Placement, Tick, map_shards, runs_here
 from lpcam.errors import LpcamError, unknown
 from lpcam.files import sweep
 from lpcam.forward import Forward, Loaded, halving_notices, plan_batches
+from lpcam.interrupts import stop_here
 from lpcam.memory import Heap, release_memory, reused_memory
 from lpcam.methods.cam import Cam
 from lpcam.records import DataSplit, Execution, Failure, Photo, Progress, StageReport, ViewFeatures, silent
@@ -31,6 +36,7 @@ from lpcam.store import (
     write_manifest,
     write_shard,
 )
+from lpcam.transfer import arrival, to_host
 from lpcam.views import normalise, sum_high_res
 
 DEFAULT_SHARD_SIZE = 32
@@ -89,8 +95,8 @@ def extract(
 ) -> StageReport:
     """Write the feature store of a split; shards that are already whole are kept.
 
-    Memory: one shard of features in the store's dtype, twice while it is written, and the views of
-    one more batch than there are workers. It does not grow with the number of photos.
+    Memory: two shards of features in the store's dtype, one that is made and one that is written, this one twice, and
+    the views of one more batch than there are workers. It does not grow with the number of photos.
 
     Of several processes, each with its share of the shards, the one that finds all of them written
     writes the manifest; it does not matter if two do.
@@ -124,13 +130,15 @@ def extract(
     sweep(folder)
     shards = shards_of(split.photos, shard_size)
     mine = placement.share().of(shards)
+    here = runs_here(placement, execution.device)
+    units = [mine] if here and mine else [[shard] for shard in mine]  # here one pipeline goes over all of them
     reports = map_shards(
         job,
-        mine,
-        [len(photos) for _, photos in mine],
+        units,
+        [sum(len(photos) for _, photos in unit) for unit in units],
         placement,
         device=execution.device,
-        here=lambda shard, tick: extract_shard(shard, forward, folder, description, execution, tick),
+        here=lambda unit, tick: extract_shards(unit, forward, folder, description, execution, tick),
         stage="extract-features",
         progress=progress,
     )
@@ -153,28 +161,49 @@ def shards_of(photos: Sequence[Photo], shard_size: int = DEFAULT_SHARD_SIZE) -> 
     return [(index, tuple(photos[first : first + shard_size])) for index, first in enumerate(firsts)]
 
 
-def extract_shard(
-    shard: Shard, forward: Forward, folder: Path, description: Description, execution: Execution, tick: Tick
+def extract_shards(
+    shards: Sequence[Shard], forward: Forward, folder: Path, description: Description, execution: Execution, tick: Tick
 ) -> StageReport:
-    """Write one shard of the store, unless it is complete."""
+    """Write shards of the store, those that are complete apart.
+
+    Photos are read ahead across shards, and a shard is written while the next is computed.
+    """
     started, before, halved = time.perf_counter(), forward.seconds, forward.halved
-    index, photos = shard
-    names = [photo.name for photo in photos]
-    if shard_is_complete(folder, index, description, names):
-        _LOG.info("shard %d is whole and kept", index)
-        return StageReport(0, len(photos), (), 0.0, 0.0)
-    extracted, failures = extract_photos(photos, forward, description.dtype, execution, tick)
-    write_shard(folder, index, extracted, failures, description, names)
-    _LOG.info("shard %d is written: %d photos, %d failed", index, len(extracted), len(failures))
-    release_memory()
-    return StageReport(
-        len(extracted),
-        0,
-        tuple(failures),
-        time.perf_counter() - started,
-        forward.seconds - before,
-        halved=forward.halved - halved,
+    waiting = [shard for shard in shards if not _is_whole(shard, folder, description)]
+    skipped = sum(len(photos) for _, photos in shards) - sum(len(photos) for _, photos in waiting)
+    images, failures = 0, list[Failure]()
+    runs = extract_runs(
+        [photos for _, photos in waiting],
+        forward,
+        description.dtype,
+        execution,
+        lambda done: tick(skipped + done),
     )
+    with closing(runs), ThreadPoolExecutor(1, thread_name_prefix="lpcam-write") as writer:
+        writing: Future[None] | None = None
+        for (index, photos), (entries, failed) in zip(waiting, runs, strict=True):
+            if writing is not None:
+                writing.result()
+            names = [photo.name for photo in photos]
+            writing = writer.submit(write_shard, folder, index, entries, failed, description, names)
+            _LOG.info("shard %d is made: %d photos, %d failed", index, len(entries), len(failed))
+            images += len(entries)
+            failures += failed
+            release_memory()
+            stop_here()  # what was handed on is written when the block is left
+        if writing is not None:
+            writing.result()
+    seconds = time.perf_counter() - started
+    backbone = forward.seconds - before
+    return StageReport(images, skipped, tuple(failures), seconds, backbone, halved=forward.halved - halved)
+
+
+def _is_whole(shard: Shard, folder: Path, description: Description) -> bool:
+    index, photos = shard
+    whole = shard_is_complete(folder, index, description, [photo.name for photo in photos])
+    if whole:
+        _LOG.info("shard %d is whole and kept", index)
+    return whole
 
 
 @torch.inference_mode()
@@ -211,25 +240,53 @@ def features_and_cam(
 
 
 def stored(entry: PhotoFeatures, dtype: str) -> PhotoFeatures:
-    """Return the entry as it is kept: features on the CPU, in that dtype.
+    """Return the entry as it is kept: features and CAM on the CPU, features in that dtype.
 
     Raises:
         LpcamError: a value is not finite, or not in that dtype.
     """
-    features = entry.features.to("cpu", DTYPES[dtype], copy=True)  # a view would keep its whole batch in memory
-    if not bool(features.isfinite().all()):
+    sent = _sent(entry, dtype)
+    arrival(entry.features.device)()
+    return _received(sent, dtype)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What a device hands over of a photo.
+
+    Attributes:
+        entry: On the CPU, or on its way there.
+        is_finite: bool [], of the features, likewise.
+        is_pinned: Whether the entry lies in memory that the device will want again.
+    """
+
+    entry: PhotoFeatures
+    is_finite: Tensor
+    is_pinned: bool
+
+
+def _sent(entry: PhotoFeatures, dtype: str) -> _Sent:
+    features = entry.features.to(DTYPES[dtype], copy=True)  # a view would keep its whole batch in memory
+    is_finite = to_host(features.isfinite().all())
+    on_host = replace(entry, features=to_host(features), cam=to_host(entry.cam))
+    return _Sent(on_host, is_finite, features.device.type != "cpu")
+
+
+def _received(sent: _Sent, dtype: str) -> PhotoFeatures:
+    entry = sent.entry
+    if not bool(sent.is_finite):
         raise LpcamError(
             f"the features of {entry.name} are not finite in {dtype}: try --dtype float32, and check the weights"
         )
-    return replace(entry, features=features)
+    return replace(entry, features=entry.features.clone(), cam=entry.cam.clone()) if sent.is_pinned else entry
 
 
 def _grid_cam(maps: Sequence[Tensor], size: tuple[int, int], features: Tensor) -> Tensor:
     grid = (features.shape[1], features.shape[2])
     high_res = normalise(sum_high_res(maps, size), Cam.epsilon)
     if high_res.shape[0] == 0:
-        return high_res.new_zeros(0, *grid, device="cpu")
-    return F.interpolate(high_res[None], grid, mode="nearest")[0].cpu()
+        return high_res.new_zeros(0, *grid)
+    return F.interpolate(high_res[None], grid, mode="nearest")[0]
 
 
 def extract_photos(
@@ -242,30 +299,77 @@ def extract_photos(
         forward: Classifier and scales.
         dtype: ``float16``, ``bfloat16`` or ``float32``.
         execution: Batch size and workers.
-        tick: Told how many are done after every batch.
+        tick: Told how many are done after every photo.
 
     Raises:
         LpcamError: features are not finite in that dtype.
     """
-    extracted: dict[str, PhotoFeatures] = {}
-    failures: list[Failure] = []
+    with closing(extract_runs([photos], forward, dtype, execution, tick)) as runs:
+        return next(runs)
 
-    def work(loaded: Loaded) -> list[PhotoFeatures]:
-        return [stored(entry, dtype) for entry in photo_features(forward, loaded)]
 
+def extract_runs(
+    runs: Sequence[Sequence[Photo]], forward: Forward, dtype: str, execution: Execution, tick: Tick
+) -> Generator[tuple[list[PhotoFeatures], list[Failure]]]:
+    """Yield for one run of photos after the other what `extract_photos` returns; photos are read ahead across runs.
+
+    Args:
+        runs: Of photos; no batch goes across two of them.
+        forward: As `extract_photos` takes it.
+        dtype: Likewise.
+        execution: Likewise.
+        tick: Told how many photos of all runs are done, after every photo.
+
+    Raises:
+        LpcamError: features are not finite in that dtype.
+    """
+    _LOG.info("%d photos, %s", sum(map(len, runs)), execution.on(forward.device.type))
+    done = 0
+    with closing(_outcomes(runs, forward, dtype, execution)) as outcomes:
+        for photos in runs:
+            entries: dict[str, PhotoFeatures] = {}
+            failures: list[Failure] = []
+            for outcome in islice(outcomes, len(photos)):
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                else:
+                    entries[outcome.name] = outcome
+                done += 1
+                tick(done)
+            yield [entries[photo.name] for photo in photos if photo.name in entries], failures
+
+
+_Made = tuple[Loaded, tuple[list[_Sent], Callable[[], None]]] | Failure
+"""A batch, what is on its way to the host and the call that waits for it; or a photo that could not be read."""
+
+
+def _outcomes(
+    runs: Sequence[Sequence[Photo]], forward: Forward, dtype: str, execution: Execution
+) -> Generator[PhotoFeatures | Failure]:
+    """Yield what becomes of every photo, run by run; a GPU has the next batch in hand before the last is looked at."""
+    kind = forward.device.type
+    batches = [batch for photos in runs for batch in plan_batches(photos, execution.batch_on(kind))]
+
+    def work(loaded: Loaded) -> tuple[list[_Sent], Callable[[], None]]:
+        return [_sent(entry, dtype) for entry in photo_features(forward, loaded)], arrival(forward.device)
+
+    def settle(batch: _Made) -> Iterator[PhotoFeatures | Failure]:
+        if isinstance(batch, Failure):
+            yield execution.tolerate(batch)
+            return
+        _, (sent, arrived) = batch
+        arrived()
+        yield from (_received(of_photo, dtype) for of_photo in sent)
+
+    made, heap, late = deque[_Made](), Heap(), 0 if kind == "cpu" else 1
     with reused_memory(forward.device):
-        kind = forward.device.type
-        _LOG.info("%d photos, %s", len(photos), execution.on(kind))
-        batches = plan_batches(photos, execution.batch_on(kind))
-        heap = Heap()
         for batch in forward.each(batches, execution.readers_on(kind), work):
-            if isinstance(batch, Failure):
-                failures.append(execution.tolerate(batch))
-            else:
-                extracted |= {entry.name: entry for entry in batch[1]}
+            made.append(batch)
             heap.photo_done()
-            tick(len(extracted) + len(failures))
-    return [extracted[photo.name] for photo in photos if photo.name in extracted], failures
+            while len(made) > late:
+                yield from settle(made.popleft())
+        for batch in made:
+            yield from settle(batch)
 
 
 def _damage(folder: Path, progress: Progress) -> str:

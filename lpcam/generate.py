@@ -17,6 +17,7 @@ from lpcam.methods import Method
 from lpcam.methods.attention import guide
 from lpcam.propagation import Propagation, Scene
 from lpcam.records import ActivationMaps, Execution, Failure, Photo, Progress, StageReport, silent
+from lpcam.transfer import arrival, to_host
 from lpcam.views import mirror_added
 
 Sink = Callable[[str, ActivationMaps], None]
@@ -82,7 +83,7 @@ def generate(
                 continue
             loaded, found = batch
             for name, method_maps in found.items():
-                arrived = _arrival(forward.device)
+                arrived = arrival(forward.device)
                 for photo, maps in zip(loaded.photos, method_maps, strict=True):
                     pending.append(writer.submit(_write, name, sinks[name], photo.name, maps, arrived))
             done += len(loaded.photos)
@@ -119,7 +120,7 @@ def activation_maps(
         propagation: See `generate`.
 
     Returns:
-        For every method, B activation maps on the CPU.
+        For every method, B activation maps on the CPU; those of a CUDA device arrive later, see `lpcam.transfer`.
     """
     scale_maps: dict[str, list[list[torch.Tensor]]] = {name: [[] for _ in loaded.photos] for name in methods}
     scenes: list[Scene] = []
@@ -139,7 +140,7 @@ def activation_maps(
     scenes = scenes or [Scene()] * len(loaded.photos)
     return {
         name: [
-            _to_cpu(propagation.merge(maps, photo.labels, loaded.size, methods[name].epsilon, scene))
+            _to_host(propagation.merge(maps, photo.labels, loaded.size, methods[name].epsilon, scene))
             for photo, maps, scene in zip(loaded.photos, of_method, scenes, strict=True)
         ]
         for name, of_method in scale_maps.items()
@@ -153,24 +154,8 @@ def levels_read(forward: Forward, methods: Mapping[str, Method], propagation: Pr
     return (forward.nearest,) if propagation.walk else ()
 
 
-def _to_cpu(maps: ActivationMaps) -> ActivationMaps:
-    """Bring maps to the CPU; those of a CUDA device arrive in pinned memory, later (see `_arrival`)."""
-    if maps.strided.device.type == "cpu":
-        return maps
-    strided, high_res = (
-        torch.empty(entry.shape, dtype=entry.dtype, pin_memory=True).copy_(entry, non_blocking=True)
-        for entry in (maps.strided, maps.high_res)
-    )
-    return ActivationMaps(maps.labels, strided, high_res)
-
-
-def _arrival(device: torch.device) -> Callable[[], None]:
-    """Return a call that waits until every copy issued so far has arrived."""
-    if device.type != "cuda":
-        return lambda: None
-    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    event.record()
-    return event.synchronize
+def _to_host(maps: ActivationMaps) -> ActivationMaps:
+    return ActivationMaps(maps.labels, to_host(maps.strided), to_host(maps.high_res))
 
 
 def _write(method: str, sink: Sink, name: str, maps: ActivationMaps, arrived: Callable[[], None]) -> Counter[str]:

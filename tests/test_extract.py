@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from threading import Event
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
+import lpcam.extract
+import lpcam.forward
 from lpcam.errors import LpcamError
 from lpcam.extract import extract, photo_features, stored
-from lpcam.forward import Forward
+from lpcam.forward import Forward, Loaded
 from lpcam.records import DataSplit, Photo
-from lpcam.store import FeatureStore, PhotoFeatures
+from lpcam.store import FeatureStore, PhotoFeatures, write_shard
+from tests.fake_gpu import fake_gpu
 from tests.reference import cam as reference
 from tests.tiny import tiny_classifier
 
@@ -109,3 +115,50 @@ def test_what_was_damaged_is_made_again_to_the_same_bytes_and_said(tmp_path, whi
     assert any("was damaged, and is made again" in notice and which in notice for notice in report.notices)
     again = extract(split, forward, tmp_path / "f", shard_size=1)
     assert (again.images, again.notices) == (0, ())
+
+
+def test_no_feature_makes_the_host_wait_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(lpcam.forward, "_CudaClock", lpcam.forward._Clock)
+    monkeypatch.setattr(lpcam.extract, "to_host", lambda tensor: tensor)  # into pinned memory, which needs a driver
+    photos = tuple(Photo(name, Path(name), labels) for name, labels in (("a", (0, 1)), ("b", (1,)), ("c", ())))
+    with fake_gpu() as waits:
+        with torch.device("cuda"):
+            net = tiny_classifier(WEIGHTS)
+        forward = Forward(net, (1.0, 0.5))
+        loaded = Loaded(photos, (24, 32), (torch.zeros(3, 24, 32, 3, dtype=torch.uint8),))
+        waits.clear()  # what was made once
+        for entry in photo_features(forward, loaded):
+            assert lpcam.extract._sent(entry, "float16").entry.features.is_cuda
+        assert not waits
+
+
+def test_a_shard_is_written_while_the_next_is_made(tmp_path, monkeypatch):
+    photos = tuple(photo(tmp_path / f"{index}.png", index) for index in range(6))
+    split, forward = DataSplit("voc", "train", ("a", "b"), photos), Forward(tiny_classifier(WEIGHTS), (1.0,))
+    second_is_made, written = Event(), []
+
+    def write(folder, index, entries, *rest):
+        assert index > 0 or second_is_made.wait(10), "the first shard is written when the second has been made"
+        written.append(index)
+        write_shard(folder, index, entries, *rest)
+
+    def tick(stage, done, total):
+        if done == 4:
+            second_is_made.set()
+
+    monkeypatch.setattr(lpcam.extract, "write_shard", write)
+    report = extract(split, forward, tmp_path / "f", shard_size=2, progress=tick)
+    assert (report.images, written) == (6, [0, 1, 2])
+
+
+def test_what_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
+    photos = tuple(photo(tmp_path / f"{index}.png", index) for index in range(3))
+    split, forward = DataSplit("voc", "train", ("a", "b"), photos), Forward(tiny_classifier(WEIGHTS), (1.0,))
+
+    def refuse(folder, index, *_):
+        raise LpcamError(f"cannot write shard {index}")
+
+    monkeypatch.setattr(lpcam.extract, "write_shard", refuse)
+    with pytest.raises(LpcamError, match="shard 0"):
+        extract(split, forward, tmp_path / "f", shard_size=1)
+    assert not (tmp_path / "f" / "manifest.json").exists()

@@ -151,7 +151,7 @@ def methods_on(device: str) -> dict[str, Method]:
 def test_no_map_makes_the_host_wait_for_a_gpu(monkeypatch, propagation):
     """Forwards are queued one after the other; a call that waits for the device in between would leave it idle."""
     monkeypatch.setattr(lpcam.forward, "_CudaClock", lpcam.forward._Clock)
-    monkeypatch.setattr(lpcam.generate, "_to_cpu", lambda maps: maps)  # into pinned memory, which needs a driver
+    monkeypatch.setattr(lpcam.generate, "to_host", lambda maps: maps)  # into pinned memory, which needs a driver
     photos = tuple(Photo(name, None, labels) for name, labels in (("a", (0, 1)), ("b", (1,)), ("c", ())))
     with fake_gpu() as waits:
         with torch.device("cuda"):

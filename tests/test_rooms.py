@@ -35,6 +35,7 @@ ORDER = (  # a room imports only from rooms further left
     "precision",
     "runtime",
     "memory",
+    "transfer",
     "forward",
     "engines",
     "extract",

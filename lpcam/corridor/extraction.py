@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lpcam.engines import Placement, Runner, own_device, runs_here
 from lpcam.errors import LpcamError
-from lpcam.extract import DEFAULT_DTYPE, DEFAULT_SHARD_SIZE, describe, extract, extract_shard, require_kept, shards_of
+from lpcam.extract import DEFAULT_DTYPE, DEFAULT_SHARD_SIZE, describe, extract, extract_shards, require_kept, shards_of
 from lpcam.forward import Forward
 from lpcam.locks import folder_lock, working_on
 from lpcam.precision import resolve_precision
@@ -124,9 +124,9 @@ class ExtractionJob:
     execution: Execution
 
     def open(self, device: str) -> Runner:
-        """Load the classifier and return the function that writes a shard."""
+        """Load the classifier and return the function that writes shards."""
         net = self.classifier.load_again(len(self.description.classes), device, self.description.weights_sha256)
         forward = Forward(
             net, self.description.scales, precision=self.description.precision, runtime=self.execution.runtime
         )
-        return lambda shard, tick: extract_shard(shard, forward, self.folder, self.description, self.execution, tick)
+        return lambda shards, tick: extract_shards(shards, forward, self.folder, self.description, self.execution, tick)
