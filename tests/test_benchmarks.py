@@ -445,7 +445,7 @@ def test_startup_runs_and_sees_imports():
 def test_gpu_runs_dry_on_the_cpu(tmp_path):
     gpu.main(["--dry-run", "--out", str(tmp_path)])
     result = json.loads((tmp_path / "gpu.json").read_text())
-    sides = {"roofline", "kmeans", "extract-features", "backbone alone", "generate", "methods", "one at a time"}
+    sides = {"roofline", "kmeans", "extract-features", "host", "backbone alone", "generate", "methods", "one at a time"}
     assert set(result["results"]) == {*sides, "projected for VOC"}
     both = {f"{precision}, batch {size}" for precision in ("float32", "bfloat16") for size in (1, 2)}
     assert set(result["results"]["generate"]) == set(result["results"]["backbone alone"]) == both

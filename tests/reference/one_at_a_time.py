@@ -3,7 +3,8 @@
 A photo is read and resized to every scale (PIL, bicubic); image and mirror go through the network as a batch of two in
 torch's default layout, without gradients. CAM adds the maps of both, LPCAM their features; LPCAM then makes one cosine
 map for every class prototype and every context prototype of each class. Maps are resized to both sizes, merged over
-the scales, divided by their maximum and saved by NumPy as one pickled dictionary. Nothing overlaps, nothing is shared.
+the scales, divided by their maximum and saved by NumPy as one pickled dictionary. Nothing is shared, and nothing
+overlaps but the reading of the next photos, where that is asked for.
 
 Transcribed from the description of the method; the baseline of the benchmark of generate, and an oracle of its seeds.
 """
@@ -11,6 +12,7 @@ Transcribed from the description of the method; the baseline of the benchmark of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from tests.reference.one_by_one import prototype_maps
 Prototypes = Mapping[int, tuple[Tensor, Tensor]]
 """For every class index its class prototypes [P, C] and its context prototypes [P', C]."""
 
+Views = tuple[list[Tensor], tuple[int, int]]
+"""Image and mirror [2, 3, h, w] at every scale, and the photo's (H, W)."""
+
 
 def write_cam(net: Classifier, photos: Sequence[Photo], scales: Sequence[float], folder: Path) -> None:
     """Write CAM's seeds of photos."""
@@ -36,12 +41,19 @@ def write_cam(net: Classifier, photos: Sequence[Photo], scales: Sequence[float],
 
 
 def write_lpcam(
-    net: Classifier, photos: Sequence[Photo], scales: Sequence[float], prototypes: Prototypes, folder: Path
+    net: Classifier,
+    photos: Sequence[Photo],
+    scales: Sequence[float],
+    prototypes: Prototypes,
+    folder: Path,
+    readers: int = 0,
 ) -> None:
-    """Write LPCAM's seeds of photos."""
+    """Write LPCAM's seeds of photos; that many threads read ahead, as the published code's processes do, or none."""
     folder.mkdir(parents=True, exist_ok=True)
-    for photo in photos:
-        np.save(folder / f"{photo.name}.npy", lpcam_seeds(net, photo, scales, prototypes))
+    with ThreadPoolExecutor(max(readers, 1)) as pool:
+        read = pool.map if readers else map
+        for photo, views in zip(photos, read(lambda photo: read_views(net, photo, scales), photos), strict=True):
+            np.save(folder / f"{photo.name}.npy", lpcam_seeds(net, photo, views, prototypes))
 
 
 @torch.no_grad()
@@ -62,9 +74,9 @@ def cam_seeds(net: Classifier, photo: Photo, scales: Sequence[float]) -> dict[st
 
 
 @torch.no_grad()
-def lpcam_seeds(net: Classifier, photo: Photo, scales: Sequence[float], prototypes: Prototypes) -> dict[str, Any]:
+def lpcam_seeds(net: Classifier, photo: Photo, views: Views, prototypes: Prototypes) -> dict[str, Any]:
     """Return LPCAM's dictionary of one photo; as published, a map that is zero everywhere becomes NaN."""
-    images, size = read_views(net, photo, scales)
+    images, size = views
     maps = []
     for image_and_mirror in images:
         both = net.features(image_and_mirror)
@@ -83,7 +95,7 @@ def localise(features: Tensor, classes: Tensor, context: Tensor) -> Tensor:
     return F.relu(foreground - prototype_maps(features, context)) if len(context) else foreground
 
 
-def read_views(net: Classifier, photo: Photo, scales: Sequence[float]) -> tuple[list[Tensor], tuple[int, int]]:
+def read_views(net: Classifier, photo: Photo, scales: Sequence[float]) -> Views:
     """Return image and mirror [2, 3, h, w] at every scale, and the photo's (H, W)."""
     image = Image.open(photo.path).convert("RGB")
     size = (image.height, image.width)
