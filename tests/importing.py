@@ -28,7 +28,7 @@ class Watch(MetaPathFinder):
             self.places[name] = " > ".join(
                 f"{frame.filename.rpartition('site-packages/')[2]}:{frame.lineno}"
                 for frame in traceback.extract_stack()[:-1]
-                if "importlib" not in frame.filename
+                if not any(word in frame.filename for word in ("importlib", "runpy", "click", __file__))
             )
         return None
 

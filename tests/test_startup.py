@@ -30,12 +30,13 @@ def test_the_stages_import_nothing_slow_beside_torch(voc_root, checkpoint, tmp_p
     data = ["--dataset", "voc", "--root", str(voc_root), "--split", "train", "--labels", str(voc_root / "labels.csv")]
     data += ["--classes", str(voc_root / "classes.txt")]
     work = ["-w", str(tmp_path / "work"), "--json"]
-    assert not imported(
+    found = imported(
         ["extract-features", *data, "--arch", "demo", "--weights", str(checkpoint), *work],
         ["cluster", "--k", "2", *work],
         ["generate", "--method", "cam,lpcam", "--scales", "1", *work],
         ["evaluate", *work],
     )
+    assert not found, "\n".join(found)
     assert (tmp_path / "work/evaluation/lpcam.json").is_file()
 
 
@@ -51,7 +52,8 @@ levels_before_last(stages_up_to(blueprint, blueprint.stages[-1]))
 import torch
 assert misfits({arch!r}, {{"cls_token": torch.zeros(1, 7, 384)}}, "a checkpoint")
 """
-    assert not imported(*(build.format(arch=arch) for arch in own_architectures()))
+    found = imported(*(build.format(arch=arch) for arch in own_architectures()))
+    assert not found, "\n".join(found)
 
 
 def test_what_is_imported_is_said_with_the_way_to_it():
