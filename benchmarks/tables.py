@@ -416,9 +416,11 @@ def growth() -> str:
 def startup() -> str:
     """Return the table of what starting takes."""
     results = _load("startup")["results"]
-    photo = results["lpcam generate, one photo"]
     rows = [[name, f"{found['median']:.2f}"] for name, found in results.items() if "median" in found]
-    rows += [[f"`lpcam generate`, one photo: {part}", f"{value:.2f}"] for part, value in photo.items()]
+    photos = {name: found for name, found in results.items() if "of the forwards" in found}
+    for name, photo in photos.items():
+        shown = name.replace("lpcam generate", "`lpcam generate`")
+        rows += [[f"{shown}: {part}", f"{value:.2f}"] for part, value in photo.items()]
     return markdown(["what", "seconds"], rows)
 
 

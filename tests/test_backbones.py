@@ -23,7 +23,7 @@ from lpcam.backbones import (
 from lpcam.backbones.classifier import Blueprint, stages_up_to
 from lpcam.backbones.dense import make_dense, output_shape
 from lpcam.backbones.patches import with_positions
-from lpcam.backbones.resnet50 import canonical_name
+from lpcam.backbones.resnet50 import ResNet50, canonical_name
 from lpcam.errors import LpcamError
 
 POOLED_LAST = [
@@ -433,6 +433,30 @@ def test_an_irn_checkpoint_gives_irns_maps(irn, tmp_path):
     torch.testing.assert_close(model.features(images(65, 47)), features)
     maps = torch.einsum("nchw,kc->nkhw", model.features(images(65, 47)), model.class_weights)
     torch.testing.assert_close(maps, F.conv2d(features, net.classifier.weight), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_its_network_is_torchvisions(saved):
+    """Written here so that torchvision need not be imported: the same names, draws, identity and bytes of features."""
+    torch.manual_seed(5)
+    theirs, next_theirs = models.resnet50(weights=None, num_classes=1).state_dict(), torch.rand(1)
+    torch.manual_seed(5)
+    ours, next_ours = ResNet50().state_dict(), torch.rand(1)
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert torch.equal(next_ours, next_theirs)
+    path = saved(network("resnet50", classes=4).state_dict())
+    for stride in (16, 32):
+        mine, other = (load_classifier(arch, path, stride=stride) for arch in ("resnet50", "torchvision/resnet50"))
+        assert mine.sha256 == other.sha256
+        pairs = zip(mine.levels(images(65, 47)), other.levels(images(65, 47)), strict=True)
+        assert all(torch.equal(one, another) for one, another in pairs)
+
+
+def test_its_imagenet_weights_are_torchvisions(monkeypatch):
+    state = network("resnet50", classes=1000).state_dict()
+    monkeypatch.setattr(torchvision_nets, "imagenet_tensors", lambda model: {"resnet50": state}[model])
+    assert load_classifier("resnet50", "imagenet").num_classes == 1000
 
 
 def test_every_key_family_is_the_same_classifier(irn, tmp_path):

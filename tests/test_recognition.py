@@ -9,7 +9,7 @@ import torch
 from torchvision import models
 
 from lpcam.backbones import loading
-from lpcam.backbones.recognition import candidates, recognise
+from lpcam.backbones.recognition import recognise
 from lpcam.errors import LpcamError
 
 State = dict[str, torch.Tensor]
@@ -56,7 +56,7 @@ def own_state(arch: str) -> State:
     return shapes(loading._blueprint(arch).network.state_dict())
 
 
-@pytest.mark.parametrize("arch", [name for name in candidates() if "/" not in name])
+@pytest.mark.parametrize("arch", loading.own_architectures())
 def test_an_own_architecture_is_known_by_its_names(arch, held):
     assert recognise(held(own_state(arch))) == arch
 
@@ -66,6 +66,11 @@ def test_irns_checkpoint_and_a_parallel_one(held):
     assert recognise(held(irn_names(state))) == "resnet50"
     assert recognise(held({f"module.{name}": tensor for name, tensor in irn_names(state).items()})) == "resnet50"
     assert recognise(held(state)) == "resnet50"  # the same network
+
+
+def test_torchvision_is_not_asked_where_an_own_architecture_fits(held, monkeypatch):
+    monkeypatch.delattr("lpcam.backbones.recognition.torchvision_names")
+    assert recognise(held(own_state("resnet50"))) == "resnet50"
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet101"])

@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_PROBE = 512  # px, on the meta device: shapes only
+from lpcam.backbones.probing import Shape, shapes_after
+
+_PROBE = 512  # px
 
 
 def make_dense(stages: Sequence[nn.Module], stride: int) -> None:
     """Give the network of ``stages`` at most this output stride; coarser down-samplings get stride 1.
 
     Args:
-        stages: Modules on the meta device, applied one after the other; changed in place.
+        stages: Modules in eval mode, applied one after the other; changed in place.
         stride: In px, a power of two.
 
     >>> with torch.device("meta"):
@@ -32,30 +33,27 @@ def make_dense(stages: Sequence[nn.Module], stride: int) -> None:
     >>> output_shape(stages)
     (4, 4)
     """
-    for module, shape in _downsamplings(stages):
-        if round(_PROBE / shape[3]) >= stride:
+    for module, shape in _downsamplings(stages).items():
+        if round(_PROBE / shape[2]) >= stride:
             _remove_stride(module, shape)
 
 
 def output_shape(stages: Sequence[nn.Module]) -> tuple[int, int]:
-    """Return (C, output stride in px) of modules on the meta device, without computing anything."""
-    shape = _probe(stages).shape
-    return shape[1], round(_PROBE / shape[3])
+    """Return (C, output stride in px) of modules in eval mode, without computing anything."""
+    shape = _probe(stages)
+    return shape[0], round(_PROBE / shape[2])
 
 
-def _probe(stages: Sequence[nn.Module]) -> Tensor:
-    grid = torch.empty(1, 3, _PROBE, _PROBE, device="meta")
-    for stage in stages:
-        grid = stage(grid)
-    return grid
+def _probe(stages: Sequence[nn.Module]) -> Shape:
+    return shapes_after(stages, (3, _PROBE, _PROBE))[-1]
 
 
-def _downsamplings(stages: Sequence[nn.Module]) -> list[tuple[nn.Module, torch.Size]]:
-    """Return every strided convolution and pooling with the shape of the grid it takes in."""
-    found: list[tuple[nn.Module, torch.Size]] = []
+def _downsamplings(stages: Sequence[nn.Module]) -> dict[nn.Module, Shape]:
+    """Return every strided convolution and pooling with the shape (C, h, w) of the grid it takes in."""
+    found: dict[nn.Module, Shape] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.append((module, inputs[0].shape))
+        found[module] = tuple(inputs[0].shape[1:])
 
     strided = [module for stage in stages for module in stage.modules() if _is_strided(module)]
     hooks = [module.register_forward_pre_hook(note) for module in strided]
@@ -72,10 +70,10 @@ def _is_strided(module: nn.Module) -> bool:
     return isinstance(module, kinds) and _square(module.stride) > 1
 
 
-def _remove_stride(module: nn.Module, shape: torch.Size) -> None:
+def _remove_stride(module: nn.Module, shape: Shape) -> None:
     options: Any = module
     options.stride = (1, 1) if isinstance(module, nn.Conv2d) else 1
-    shrink = shape[3] - module(torch.empty(shape, device="meta")).shape[3]
+    shrink = shape[2] - shapes_after([module], shape)[-1][2]
     if shrink > 0:
         before, after = shrink // 2, shrink - shrink // 2
         module.register_forward_pre_hook(partial(_repeat_border, before, after))

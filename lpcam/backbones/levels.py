@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from lpcam.backbones.probing import shapes_after
+
 MOST = 4
-_PROBE = (512, 384)  # px, on the meta device: not square, to tell the channels from the grid
+_PROBE = (512, 384)  # px, not square, to tell the channels from the grid
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,9 @@ def levels_before_last(stages: Sequence[nn.Module]) -> tuple[Level, ...]:
     """Return the levels of a network but its last, which ends with the last stage.
 
     Args:
-        stages: Modules on the meta device, applied one after the other, with the strides as published.
+        stages: Modules in eval mode, applied one after the other, with the strides as published.
 
-    >>> with torch.device("meta"):
-    ...     stages = [nn.Conv2d(3, 4, 2, 2), nn.ReLU(), nn.Conv2d(4, 8, 2, 2), nn.Conv2d(8, 9, 3, 1, 1)]
+    >>> stages = [nn.Conv2d(3, 4, 2, 2), nn.ReLU(), nn.Conv2d(4, 8, 2, 2), nn.Conv2d(8, 9, 3, 1, 1)]
     >>> levels_before_last(stages)
     (Level(stage=1, channels=4, channels_last=False),)
     """
@@ -66,13 +66,10 @@ def features_at(levels: Sequence[Level], stages: Iterable[nn.Module], images: Te
 def _seen(stages: Sequence[nn.Module]) -> list[tuple[int, Level]]:
     """Return the height of the grid after every stage that makes one, and the level it would end."""
     found = []
-    grid = torch.empty(1, 3, *_PROBE, device="meta")
-    for index, stage in enumerate(stages):
-        grid = stage(grid)
-        shape = tuple(grid.shape)
+    for index, shape in enumerate(shapes_after(stages, (3, *_PROBE))):
         for channels_last in (False, True):
-            height, width = shape[1:3] if channels_last else shape[2:]
-            if len(shape) == 4 and height * _PROBE[1] == width * _PROBE[0]:
-                found.append((height, Level(index, shape[3 if channels_last else 1], channels_last)))
+            height, width = shape[:2] if channels_last else shape[1:]
+            if len(shape) == 3 and height * _PROBE[1] == width * _PROBE[0]:
+                found.append((height, Level(index, shape[2 if channels_last else 0], channels_last)))
                 break
     return found

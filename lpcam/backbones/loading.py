@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lpcam.backbones import checkpoints, torchvision_nets
+from lpcam.backbones import checkpoints
 from lpcam.backbones.checkpoints import Tensors
 from lpcam.backbones.classifier import Blueprint, Builder, Classifier, Projection, stages_up_to
 from lpcam.backbones.dense import make_dense, output_shape
@@ -120,8 +120,23 @@ def load_trunk(
 
 def known_architectures() -> list[str]:
     """Return every name ``load_classifier`` takes, sorted; timm's, a thousand and more, stand as ``timm/NAME``."""
-    whole = [name for name in _BUILDERS if name not in _FAMILIES]
-    return sorted([*whole, "timm/NAME", *torchvision_nets.names()])
+    return sorted([*own_architectures(), "timm/NAME", *torchvision_names()])
+
+
+def own_architectures() -> list[str]:
+    """Return the names of ``load_classifier`` that are no family of another package, sorted.
+
+    >>> own_architectures()
+    ['demo', 'mctformer', 'resnet38d', 'resnet50']
+    """
+    return sorted(name for name in _BUILDERS if name not in _FAMILIES)
+
+
+def torchvision_names() -> list[str]:
+    """Return ``torchvision/NAME`` of every network of torchvision that can be used, sorted."""
+    from lpcam.backbones.torchvision_nets import names  # torchvision is imported when one of its names is asked for
+
+    return names()
 
 
 def misfits(arch: str, tensors: Tensors, source: str) -> list[str]:

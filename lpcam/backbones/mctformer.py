@@ -158,7 +158,7 @@ class Attention(nn.Module):
     def _heads(self, tokens: Tensor) -> Tensor:
         """Return queries, keys and values: [3, N, 6, T, 64]."""
         count, length, _ = tokens.shape
-        heads: Tensor = self.qkv(tokens).view(count, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        heads: Tensor = self.qkv(tokens).view(count, length, 3, HEADS, CHANNELS // HEADS).permute(2, 0, 3, 1, 4)
         return heads
 
 

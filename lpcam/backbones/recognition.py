@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from lpcam.backbones.checkpoints import read_checkpoint
-from lpcam.backbones.loading import known_architectures, misfits
+from lpcam.backbones.loading import misfits, own_architectures, torchvision_names
 from lpcam.errors import LpcamError
 
 _RESNETS = "torchvision/resnet"
@@ -24,18 +25,21 @@ def recognise(path: Path) -> str:
         LpcamError: the file cannot be read, or is of another architecture.
     """
     tensors = read_checkpoint(path)
-    tried = candidates()
-    for arch in tried:
+    tried = []
+    for arch in candidates():
         if not misfits(arch, tensors, str(path)):
             return arch
+        tried.append(arch)
     raise LpcamError(
         f"cannot recognise the architecture of {path}, which begins with '{min(tensors)}' (tried {', '.join(tried)}): "
         "name it with --arch"
     )
 
 
-def candidates() -> tuple[str, ...]:
-    """Return the architectures that can be recognised, in the order they are tried."""
-    names = known_architectures()
-    resnets = [name for name in names if name.startswith(_RESNETS)]
-    return (*(name for name in names if "/" not in name), *resnets)
+def candidates() -> Iterator[str]:
+    """Yield the architectures that can be recognised, in the order they are tried.
+
+    torchvision is asked for its names, and imported, where none of the repositories' own was the right one.
+    """
+    yield from own_architectures()
+    yield from (name for name in torchvision_names() if name.startswith(_RESNETS))

@@ -102,11 +102,12 @@ def _folders(root: Path, apart: Iterable[Path]) -> list[Path]:
 
 def _spellings_in(root: Path) -> Spellings:
     """Return how lists and tables may spell the photos of a folder."""
+    own = root.resolve().name
 
     def spellings(name: str, path: Path) -> tuple[str, ...]:
         file = path.relative_to(root)
         inside = (file.as_posix(), file.with_suffix("").as_posix())
-        return tuple(dict.fromkeys((name, *inside, *(f"{root.resolve().name}/{spelling}" for spelling in inside))))
+        return tuple(dict.fromkeys((name, *inside, *(f"{own}/{spelling}" for spelling in inside))))
 
     return spellings
 

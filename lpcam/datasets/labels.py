@@ -317,7 +317,8 @@ def _refuse_doctype(*_: object) -> None:
 
 
 def _require_all(found: Collection[str], names: Collection[str], source: Path | str) -> None:
-    absent = [name for name in names if name not in found]
+    there = set(found)  # a list would be searched once a photo
+    absent = [name for name in names if name not in there]
     if absent:
         raise LpcamError(
             f"{source} has no labels for {len(absent)} of {len(names)} photos, the first is '{absent[0]}': "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -88,7 +89,9 @@ def _facts_of(tensors: dict[str, Tensor], path: Path) -> Facts:
 def _tried(tensors: dict[str, Tensor], path: Path) -> dict[str, list[str]]:
     """Return how the tensors differ from the architectures that are tried, up to the one they are of."""
     found: dict[str, list[str]] = {}
-    for arch in dict.fromkeys((*candidates(), *COMMON)):
+    for arch in chain(candidates(), COMMON):
+        if arch in found:
+            continue
         try:
             found[arch] = misfits(arch, tensors, str(path))
         except LpcamError as error:  # two tensors of one name: of another architecture they may be of two

@@ -46,6 +46,21 @@ def test_lists_choose_photos_and_keep_the_classes(root: Path, tmp_path: Path) ->
         open_folder(root, "vall")
 
 
+def test_the_folders_own_path_is_not_looked_up_for_every_photo(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    resolve = Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda path: asked.append(path) or resolve(path))
+    open_folder(root)
+    few = len(asked)
+    for index in range(20):
+        save_photo(root / f"more{index}.png")
+    with (root / "labels.csv").open("a") as table:
+        table.writelines(f"more{index},yak\n" for index in range(20))
+    asked.clear()
+    assert len(open_folder(root).photos) == 23
+    assert len(asked) == few
+
+
 def test_other_labels_and_other_classes(root: Path, tmp_path: Path) -> None:
     save_dictionary(tmp_path / "cls_labels.npy", {name: np.array([0, 1]) for name in "abc"})
     (tmp_path / "classes.txt").write_text("x\ny\n")
