@@ -78,6 +78,7 @@ class Settings:
         ("bfloat16", "torch"),
         ("float32", "openvino"),
         ("bfloat16", "openvino"),
+        ("float32", "mnn"),
     )
     rounds: int = 2
     workers: int = 1
@@ -88,7 +89,7 @@ DRY = Settings(
     photos=2,
     size=(64, 80),
     scales=(1.0, 0.5),
-    variants=(("float32", "torch"), ("bfloat16", "torch"), ("float32", "openvino")),
+    variants=(("float32", "torch"), ("bfloat16", "torch"), ("float32", "openvino"), ("float32", "mnn")),
     rounds=2,
 )
 

@@ -208,7 +208,7 @@ class Execution:
         workers: Threads that read photos ahead, ≥ 0; 0 reads them in line, None is what suits the device.
         precision: Number format of the forward passes: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for
             what the device is fastest in.
-        runtime: What carries the network out: ``torch``, ``compile`` (torch.compile) or ``openvino``.
+        runtime: What carries the network out: ``torch``, ``compile`` (torch.compile), ``openvino`` or ``mnn``.
         strict: Stop at the first photo that cannot be processed, in place of going on without it.
 
     Raises:
