@@ -154,8 +154,7 @@ def test_a_crew_of_processes():
 
 def test_a_worker_that_dies_between_two_questions_is_missed_at_the_next():
     with crew_for(Remembers(), TWO, device="cpu") as crew:
-        (pid, _, _), _ = crew.ask({0: "a", 1: "b"}).values()
-        os.kill(pid, signal.SIGKILL)
+        os.kill(crew.ask({0: "a", 1: "b"})[0][0], signal.SIGKILL)
         with pytest.raises(WorkerLost):
             crew.ask({0: "c"})
         assert crew.ask({0: "d"})[0][2] == "d"

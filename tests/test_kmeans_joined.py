@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lpcam.kmeans import Holder, Joined, kmeans, resident
 from lpcam.kmeans.joined import Add, Read, Take
-from lpcam.kmeans.sources import BLOCK_ROWS, total
+from lpcam.kmeans.sources import BLOCK_ROWS, tally, total
 from tests.test_kmeans import relu_vectors
 from tests.test_kmeans_sources import ROWS, same
 
@@ -102,6 +103,31 @@ def test_a_read_by_hand():
     assert kinds == [{0: Read, 1: Read}, {0: Add}, {1: Add}], "all read at the same time, then one adds after the other"
 
 
+def test_tallies_are_added_in_the_order_of_the_blocks_whoever_holds_them():
+    """1 + 10¹⁶ − 10¹⁶ + 1 is 1 in this order, 0 or 2 in others; sums of float32 are often exact and hide that."""
+    values = [1.0, 1e16, -1e16, 1.0]
+    one = tally(torch.ones(1, 1), torch.ones(1), torch.ones(1, 1), first=0, final=True)
+    every = [replace(one, sums=torch.tensor([[value]], dtype=torch.float64)) for value in values]
+    assert total(every).sums.tolist() == [[1.0]]
+    for place in (1, 2, 3):
+        holders = [Holder(Given(part)) for part in (every[:place], every[place:])]
+        source = Joined([torch.ones(place).bool(), torch.ones(4 - place).bool()], 1, Asked(holders))
+        (found,) = source.tallies(torch.ones(1, 1))
+        assert found.sums.tolist() == [[1.0]]
+
+
+class Given:
+    """A source whose tallies are given."""
+
+    channels, device = 1, torch.device("cpu")
+
+    def __init__(self, tallies):
+        self._tallies = tallies
+
+    def tallies(self, directions, *, final=False):
+        return iter(self._tallies)
+
+
 def test_rows_are_taken_in_the_order_asked_for_with_one_question_a_part(vectors):
     source, asked = cut(vectors, 100, 4000)
     rows = [ROWS - 1, 5, 4000, 99, 100, 5]
@@ -114,7 +140,7 @@ def test_what_travels_in_a_read_does_not_grow_with_the_rows(vectors):
     """Twice the blocks, the same bytes: a view that were sent would take all that it is a view of with it."""
 
     def travelled(rows, final):
-        source, asked = cut(vectors[:rows], BLOCK_ROWS)
+        source, asked = cut(vectors[:rows], rows - BLOCK_ROWS)
         list(source.tallies(vectors[:6], final=final))
         return len(pickle.dumps(asked.log))
 
