@@ -138,11 +138,11 @@ def check_crew(placement, why):
         assert again == {1: (first[1][0], "cpu", "bc")}
         assert len({os.getpid(), first[0][0], first[1][0]}) == 3
         with pytest.raises(WorkerLost, match=why):
-            crew.ask({0: "die", 1: "d"})
+            crew.ask({0: "die", 1: "sleep"})
         last = crew.ask({0: "e", 1: "f"})
         assert last[0][2] == "e"
         assert last[0][0] != first[0][0]
-        assert last[1] == (first[1][0], "cpu", "bcdf"), "the other one had answered, and nobody took that for this"
+        assert last[1] == (first[1][0], "cpu", "bcsleepf"), "the other one had answered, and nobody took that for this"
         with pytest.raises(LpcamError, match=r"^this cannot be done: do something else$"):
             crew.ask({1: "refuse"})
 
