@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ from lpcam.errors import LpcamError
 
 @dataclass(frozen=True)
 class DiesOnce:
-    """A job whose first worker is killed after it did its first shard and before it can say so."""
+    """A job one of whose workers is killed, after it did so many shards and before it can say so of the last."""
 
     job: Any
     marker: Path
+    after: int = 1
 
     def open(self, device):
-        run = self.job.open(device)
+        run, done = self.job.open(device), count(1)
 
         def run_or_die(shard, tick):
             result = run(shard, tick)
+            if next(done) < self.after:
+                return result
             try:
                 self.marker.touch(exist_ok=False)
             except FileExistsError:
@@ -56,5 +60,20 @@ class Echo:
 
                 return torch.get_num_threads()
             return shard, device, os.getpid()
+
+        return run
+
+
+@dataclass(frozen=True)
+class Remembers:
+    """A job whose workers answer with all they were asked so far; words as `Echo` knows them do what they do there."""
+
+    def open(self, device):
+        echo, heard = Echo().open(device), []
+
+        def run(question, tick):
+            echo(question, tick)
+            heard.append(question)
+            return os.getpid(), device, "".join(heard)
 
         return run

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpcam.engines import Placement, Share, map_shards
+from lpcam.engines import Placement, Share, WorkerLost, begun_again, crew_for, map_shards
 from lpcam.errors import LpcamError
 from lpcam.records import silent
-from tests.dying import DiesOnce, Echo
+from tests.dying import DiesOnce, Echo, Remembers
 
 TWO = Placement(processes=2, threads=1)
 
@@ -127,6 +128,79 @@ def test_an_interrupt_ends_every_process():
     assert multiprocessing.active_children() == []
 
 
+def check_crew(placement, why):
+    """A crew stays, answers at the same time, and a worker that died is replaced by one that knows nothing."""
+    with crew_for(Remembers(), placement, device="cpu") as crew:
+        assert (crew.size, crew.device) == (2, "cpu")
+        first = crew.ask({0: "a", 1: "b"})
+        again = crew.ask({1: "c"})
+        assert {worker: answer[1:] for worker, answer in first.items()} == {0: ("cpu", "a"), 1: ("cpu", "b")}
+        assert again == {1: (first[1][0], "cpu", "bc")}
+        assert len({os.getpid(), first[0][0], first[1][0]}) == 3
+        with pytest.raises(WorkerLost, match=why):
+            crew.ask({0: "die", 1: "sleep"})
+        last = crew.ask({0: "e", 1: "f"})
+        assert last[0][2] == "e"
+        assert last[0][0] != first[0][0]
+        assert last[1] == (first[1][0], "cpu", "bcsleepf"), "the other one had answered, and nobody took that for this"
+        with pytest.raises(LpcamError, match=r"^this cannot be done: do something else$"):
+            crew.ask({1: "refuse"})
+
+
+def test_a_crew_of_processes():
+    check_crew(TWO, "exit code -9")
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_dies_between_two_questions_is_missed_at_the_next():
+    with crew_for(Remembers(), TWO, device="cpu") as crew:
+        os.kill(crew.ask({0: "a", 1: "b"})[0][0], signal.SIGKILL)
+        with pytest.raises(WorkerLost):
+            crew.ask({0: "c"})
+        assert crew.ask({0: "d"})[0][2] == "d"
+
+
+def test_workers_of_a_crew_start_when_they_are_asked_and_have_their_part_of_the_cores():
+    with crew_for(Echo(), TWO, device="cpu") as crew:
+        assert multiprocessing.active_children() == []
+        assert crew.ask({1: "threads"}) == {1: 1}
+        assert len(multiprocessing.active_children()) == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "message"), [("break", RuntimeError, "KeyError: 'a bug'"), ("a", KeyboardInterrupt, "^$")]
+)
+def test_no_worker_of_a_crew_stays_whatever_happens(question, kind, message):
+    def ask_and_be_interrupted():
+        with crew_for(Echo(), TWO, device="cpu") as crew:
+            crew.ask({0: "a", 1: question})
+            raise KeyboardInterrupt
+
+    with pytest.raises(kind, match=message):
+        ask_and_be_interrupted()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("deaths", [0, 2, 3])
+def test_what_asks_a_crew_is_begun_three_times_at_most(deaths):
+    begun = []
+
+    def task():
+        begun.append("again")
+        if len(begun) <= deaths:
+            raise WorkerLost("exit code -9")
+        return "done"
+
+    if deaths < 3:
+        assert begun_again(task) == "done"
+    else:
+        with pytest.raises(
+            LpcamError, match=r"died 3 times at the same task \(exit code -9.*run the same command again"
+        ):
+            begun_again(task)
+    assert len(begun) == min(deaths + 1, 3)
+
+
 def test_ray_that_is_not_installed_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(LpcamError, match=r"pip install 'lpcam\[ray\]'"):
@@ -147,3 +221,9 @@ def test_ray_actors_do_the_same(tmp_path):
         run(Echo(), ["die"], two)
     with pytest.raises(LpcamError, match="no GPU"):
         run(Echo(), ["a"], two, device="cuda")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("two_ray_cpus")
+def test_a_crew_of_ray_actors():
+    check_crew(Placement(engine="ray", processes=2), "Actor")

@@ -1,16 +1,15 @@
-"""Lloyd over vectors that are not one tensor: parts, streamed blocks, any number of threads, any order of finishing."""
+"""Lloyd over vectors that are not one tensor: streamed blocks, any number of threads, any order of finishing."""
 
 from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from lpcam.kmeans import Blocks, Joined, kmeans, placed, resident
+from lpcam.kmeans import Blocks, kmeans, placed, resident
 from lpcam.kmeans.sources import BLOCK_ROWS, _read_ahead, total
 from tests.reference.kmeans import nearest
 from tests.test_kmeans import relu_vectors
@@ -34,11 +33,6 @@ def threads():
 def same(left, right):
     equal = [torch.equal(getattr(left, name), getattr(right, name)) for name in ("centres", "sizes", "assignments")]
     return all(equal) and left.objective == right.objective
-
-
-def cut(vectors, *places):
-    ends = [*places, len(vectors)]
-    return [resident(vectors[first:last]) for first, last in zip([0, *places], ends, strict=True)]
 
 
 def test_a_tally_by_hand():
@@ -79,20 +73,7 @@ def test_same_bytes_whatever_the_number_of_threads(vectors, threads, count):
     assert torch.get_num_threads() == count
 
 
-def test_parts_that_are_whole_blocks_give_the_bytes_of_their_concatenation(vectors):
-    parts = Joined(cut(vectors, BLOCK_ROWS, 3 * BLOCK_ROWS))
-    assert same(kmeans(parts, 6, seed=2, restarts=2), kmeans(vectors, 6, seed=2, restarts=2))
-
-
-def test_other_parts_give_the_result_of_their_concatenation_to_rounding(vectors):
-    start = vectors[:6]
-    parts, whole = (kmeans(given, 6, start=start) for given in (Joined(cut(vectors, 100, 4000)), vectors))
-    assert torch.equal(parts.assignments, whole.assignments)
-    assert float((parts.centres - whole.centres).abs().max() / whole.centres.abs().max()) < 1e-6
-    assert parts.objective == pytest.approx(whole.objective, abs=1e-6)
-
-
-def test_same_bytes_whatever_the_order_in_which_parts_and_blocks_finish(vectors):
+def test_same_bytes_whatever_the_order_in_which_blocks_finish(vectors):
     finished = []
 
     def slow_first(first, last):
@@ -107,37 +88,6 @@ def test_same_bytes_whatever_the_order_in_which_parts_and_blocks_finish(vectors)
         total(late.tallies(vectors[:6]))
         assert finished != sorted(finished)
     assert same(kmeans(late, 6, seed=2, iterations=3), expected)
-    with ThreadPoolExecutor(2) as pool:
-        parts = Joined([late, resident(vectors[:0])], each=pool.map)
-        assert same(kmeans(parts, 6, seed=2, iterations=3), expected)
-
-
-def test_rows_without_direction_are_left_out_of_every_part(vectors):
-    broken = vectors.clone()
-    broken[[5, BLOCK_ROWS + 9]] = torch.tensor([[0.0], [float("nan")]])
-    broken[2 * BLOCK_ROWS : 3 * BLOCK_ROWS] = 0  # a whole block
-    usable = broken.isfinite().all(1) & broken.any(1)
-    start = vectors[10:16]
-    found = kmeans(Joined(cut(broken, BLOCK_ROWS)), 6, start=start, iterations=4)
-    expected = kmeans(broken[usable], 6, start=start, iterations=4)
-    assert torch.equal(found.assignments[usable], expected.assignments)
-    assert found.assignments[~usable].unique().tolist() == [-1]
-    assert torch.allclose(found.centres, expected.centres, rtol=1e-6)
-
-
-def test_an_empty_cluster_starts_again_at_the_worst_row_of_all_parts(vectors):
-    start = torch.cat([vectors[:1].abs(), -torch.ones(1, 24)])  # no non-negative vector is nearest to the second
-    for given in (vectors, Joined(cut(vectors, 1000, 5000))):
-        found = kmeans(given, 2, start=start, iterations=20)
-        assert len(found.sizes) == 2
-
-
-@pytest.mark.parametrize("count", [0, 1, 4])
-def test_no_more_vectors_than_centres_in_parts(count):
-    vectors = relu_vectors(count)
-    found = kmeans(Joined([resident(vectors[:2]), resident(vectors[2:])]), 4)
-    assert torch.equal(found.centres, vectors)
-    assert found.assignments.tolist() == list(range(count))
 
 
 def test_blocks_are_read_once_a_step_and_by_few_at_a_time(vectors):
@@ -187,8 +137,6 @@ def test_an_error_of_a_block_is_told_and_threads_are_set_back(vectors):
 
 
 def test_programmers_errors(vectors):
-    with pytest.raises(ValueError, match="same channels"):
-        Joined([resident(vectors), resident(vectors[:, :3])])
     with pytest.raises(ValueError, match="one tensor on the CPU"):
         kmeans(resident(vectors), 3, engine="faiss")
     with pytest.raises(ValueError, match="expected start"):

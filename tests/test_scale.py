@@ -27,8 +27,8 @@ def test_every_command_can_be_parsed(line):
 
 
 def test_the_page_shows_every_way():
-    assert len(COMMANDS) == 6
-    for option in ("--engine local", "--processes", "--shard auto", "--ray-address auto", "--threads"):
+    assert len(COMMANDS) == 7
+    for option in ("--engine local", "--processes", "--shard auto", "--ray-address auto", "--threads", "--spread"):
         assert option in TEXT
 
 

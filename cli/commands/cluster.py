@@ -20,6 +20,7 @@ from ..options import (
     profile_options,
     refuse_strangers,
     seed_option,
+    spread_option,
     take,
     take_discriminants,
     take_placement,
@@ -44,6 +45,7 @@ from ..rendering import print_clusters, print_discriminants, print_json, print_s
 @click.option("--kmeans", shell_complete=one_of(KMEANS), help="k-means engine: faiss, torch or auto. [default: auto]")
 @device_option
 @placement_options(divided=False)
+@spread_option
 @seed_option
 @overwrite_option
 @output_options
@@ -58,6 +60,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     \b
     Example:
       lpcam cluster --profile voc --restarts 3
+      lpcam cluster --processes 4 --spread
       lpcam cluster --method pacam
       lpcam cluster --method fisher
     """
@@ -77,7 +80,8 @@ def _prototypes(workspace: Workspace, options: dict[str, Any], progress: Any) ->
     from lpcam import corridor
 
     refuse_strangers(options)
-    return corridor.cluster(workspace, profile=take_profile(options), **_shared(options), progress=progress)
+    spread = take(options, "spread")
+    return corridor.cluster(workspace, profile=take_profile(options), **spread, **_shared(options), progress=progress)
 
 
 def _support(workspace: Workspace, options: dict[str, Any], progress: Any) -> Any:

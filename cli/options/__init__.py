@@ -26,6 +26,7 @@ from .placement import (
     execution_options,
     idle_device_option,
     placement_options,
+    spread_option,
     take_execution,
     take_placement,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "scales_option",
     "seed_option",
     "spell_data_source",
+    "spread_option",
     "stacked",
     "take",
     "take_awareness",

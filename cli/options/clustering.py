@@ -74,7 +74,7 @@ def take_support(options: dict[str, Any]) -> Any:
     from lpcam.support import SupportProfile
 
     own = {**take(options, "k", "tau", "restarts", "iterations"), **given(bank=options.pop("bank_size"))}
-    _refuse_others(options, "pacam", *_DISCRIMINANT_FIELDS)
+    _refuse_others(options, "pacam", "spread", *_DISCRIMINANT_FIELDS)
     return SupportProfile(**own)
 
 
@@ -88,7 +88,7 @@ def take_discriminants(options: dict[str, Any]) -> Any:
 
     own = take(options, "tau", *_DISCRIMINANT_FIELDS)
     options.pop("seed")  # nothing is random
-    _refuse_others(options, "fisher", "bank_size", "kmeans")
+    _refuse_others(options, "fisher", "spread", "bank_size", "kmeans")
     return FisherProfile(**own)
 
 

@@ -35,6 +35,12 @@ execution_options = stacked(
     _option("--strict", is_flag=True, default=None, help="Stop at the first photo that cannot be processed."),
     _option("--compile", "runtime", flag_value="compile", help="The same as --runtime compile: torch.compile."),
 )
+spread_option = _option(
+    "--spread",
+    is_flag=True,
+    default=None,
+    help="Divide every class over the workers, not the classes: for a class larger than a process's memory.",
+)
 
 
 def placement_options(*, divided: bool) -> Callable[[Command], Command]:

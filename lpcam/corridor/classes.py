@@ -72,7 +72,10 @@ class ClassJob(ABC, Generic[Hyper]):
 
     def of(self, store: Described, device: str) -> Runner:
         """Return the function that does a class from a store that is open, unless an earlier run did it."""
-        build = self.builder(store, device)
+        return self.unless_kept(self.builder(store, device))
+
+    def unless_kept(self, build: Runner) -> Runner:
+        """Return the function that builds a class and keeps it, unless an earlier run did."""
 
         def run(label: int, tick: Tick) -> Any:
             if self.parts is None:
@@ -123,6 +126,21 @@ def by_class(
     return tuple(
         map_shards(job, labels, counts, placement, device=device, here=here, stage="cluster", progress=progress)
     )
+
+
+def one_by_one(job: ClassJob[Any], build: Runner, store: Described, progress: Progress) -> tuple[Any, ...]:
+    """Return what a function makes of every class, done in this process; classes are kept while it works.
+
+    Args:
+        job: Keeps them.
+        build: Builds a class.
+        store: Of the features.
+        progress: Told as the work goes on.
+    """
+    labels, here = range(len(store.description.classes)), job.unless_kept(build)
+    sizes = [1] * len(labels)
+    place = Placement()
+    return tuple(map_shards(None, labels, sizes, place, device="cpu", here=here, stage="cluster", progress=progress))
 
 
 def parts_of(result: Path, kmeans: str) -> Path:

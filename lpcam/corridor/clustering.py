@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from lpcam.corridor.classes import ClassJob, by_class, making, parts_of, refuse, remove_parts
-from lpcam.engines import Placement, Runner, Tick
+from lpcam.corridor.classes import ClassJob, by_class, making, one_by_one, parts_of, refuse, remove_parts
+from lpcam.corridor.gathering import draw, gatherer
+from lpcam.corridor.spreading import SpreadJob, refuse_spread, spread_gatherer
+from lpcam.engines import Placement, Runner, Tick, begun_again, crew_for
 from lpcam.errors import LpcamError
-from lpcam.kmeans import VectorSource, placed
 from lpcam.profiles import Profile
-from lpcam.prototypes import (
-    Centres,
-    Gather,
-    MadeFrom,
-    Prototypes,
-    Provenance,
-    build_class,
-    derived_seed,
-    filter_for,
-    split_positions,
-)
+from lpcam.prototypes import Centres, Gather, MadeFrom, Prototypes, Provenance, build_class, filter_for
 from lpcam.records import Progress, silent
 from lpcam.store import Described, Description, Features, FeatureStore, Kind
 from lpcam.workspace import Workspace
 
 _NONE = torch.zeros(0)
-_DRAW = 2  # purpose of a derived seed; 0 and 1 are the k-means of the two sides
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,6 +57,7 @@ def cluster(
     kmeans: str = "auto",
     device: str = "auto",
     placement: Placement = Placement(),
+    spread: bool = False,
     features: Described | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -82,14 +71,21 @@ def cluster(
         kmeans: Engine of the k-means: ``faiss``, ``torch`` or ``auto``, see `lpcam.kmeans.kmeans`.
         device: Where the torch engine clusters.
         placement: Engine and processes; the classes are what is divided. A share is refused.
+        spread: Divide the rows of every class over the workers, one class after the other, and not the classes: each
+            has a part of a class in memory. On the CPU the same bytes come out.
         features: In place of the workspace's, in memory; then the classes are done in this process.
         overwrite: Replace other prototypes.
         progress: Told as the work goes on.
 
     Raises:
         LpcamError: there are no features, an option cannot be used, or the workspace holds other prototypes.
+        ValueError: features in memory are to be spread.
     """
     refuse(kmeans, placement)
+    if spread:
+        refuse_spread(kmeans, placement, device)
+    if spread and features is not None:
+        raise ValueError("expected the features of the workspace to be spread, got features in memory")
     started = time.perf_counter()
     with making(workspace, workspace.prototypes, reads=features is None):
         store = features or FeatureStore(workspace.features)
@@ -102,7 +98,8 @@ def cluster(
             provenance = provenance_of(store.description, settled, seed)
             parts = parts_of(workspace.prototypes.absolute(), kmeans) if features is None else None
             job = ClusterJob(workspace.features.resolve(), settled, seed, kmeans, provenance, parts)
-            prototypes = Prototypes(by_class(job, store, placement, device, progress), provenance)
+            done = (_spread if spread else by_class)(job, store, placement, device, progress)
+            prototypes = Prototypes(done, provenance)
             prototypes.save(workspace.prototypes)
             remove_parts(workspace.prototypes)
     return report_of(prototypes, time.perf_counter() - started, profile)
@@ -121,7 +118,10 @@ class ClusterJob(ClassJob[Profile]):
 
     def builder(self, store: Described, device: str) -> Runner:
         """Return the function that builds the centres of a class."""
-        gather = gatherer(store, self.profile, self.seed, self.place(device))
+        return self.of_rows(store, gatherer(store, self.profile, self.seed, self.place(device)))
+
+    def of_rows(self, store: Described, gather: Gather) -> Runner:
+        """Return the function that builds the centres of a class from its rows, wherever they are."""
         weights = store.class_weights().double()  # once: a copy for each of many classes tears the heap apart
 
         def build(label: int, tick: Tick) -> Centres:
@@ -137,6 +137,15 @@ class ClusterJob(ClassJob[Profile]):
         """Read such a file."""
         loaded = Prototypes.load(path)
         return loaded.centres[0], loaded.provenance
+
+
+def _spread(
+    job: ClusterJob, store: Described, placement: Placement, device: str, progress: Progress
+) -> tuple[Centres, ...]:
+    """Return the centres of every class, one after the other, each by all workers of a placement."""
+    with crew_for(SpreadJob(job.features, job.profile, job.seed), placement, device=device) as crew:
+        build = job.of_rows(store, spread_gatherer(store, job.profile, job.seed, crew))
+        return one_by_one(job, lambda label, tick: begun_again(lambda: build(label, tick)), store, progress)
 
 
 def provenance_of(description: Description, profile: Profile, seed: int) -> Provenance:
@@ -199,26 +208,6 @@ def _differences(made: dict[str, Any], asked: dict[str, Any]) -> str:
     )
 
 
-def draw(photos: Sequence[Kind], profile: Profile, seed: int, label: int) -> list[Kind]:
-    """Draw the profile's number of a class's photos, with replacement as the COCO code does or without; 0 takes all.
-
-    Args:
-        photos: Of the split.
-        profile: Hyper-parameters.
-        seed: Of the data set.
-        label: The class.
-    """
-    own = [photo for photo in photos if label in photo.labels]
-    if profile.images_per_class == 0 or not own:
-        return own
-    generator = torch.Generator().manual_seed(derived_seed(seed, label, _DRAW))
-    if profile.draw == "with":
-        drawn = torch.randint(len(own), (profile.images_per_class,), generator=generator)
-    else:
-        drawn = torch.randperm(len(own), generator=generator)[: profile.images_per_class]
-    return [own[index] for index in sorted(drawn.tolist())]
-
-
 def settled_profile(features: Features[Kind], classes: int, profile: Profile, seed: int) -> Profile:
     """Return the profile with the filter ``auto`` means for these features, by those of the first photo clustered.
 
@@ -231,35 +220,6 @@ def settled_profile(features: Features[Kind], classes: int, profile: Profile, se
     drawn = (photo for label in range(classes) for photo in draw(features.photos, profile, seed, label))
     first = next(drawn, None)
     return replace(profile, filter=filter_for(profile.filter, next(iter(features.rows([first]))) if first else _NONE))
-
-
-def gatherer(store: Features[Kind], profile: Profile, seed: int, device: str) -> Gather:
-    """Return the source of one class's local features: rows in the order of the photos, whatever the shards."""
-
-    def gather(label: int, side: str) -> Tensor | VectorSource:
-        photos = draw(store.photos, profile, seed, label)
-        masks = [split_positions(cam, profile.tau, side) for cam in store.cams(photos, label)]
-        vectors = torch.empty(sum(int(mask.sum()) for mask in masks), store.channels)
-        filled = 0
-        for mask, rows in zip(masks, store.rows(photos), strict=True):
-            kept = rows[mask]
-            kept = kept[kept.any(dim=1)]  # a zero vector has no direction to cluster
-            vectors[filled : filled + len(kept)] = kept
-            filled += len(kept)
-        return _near(vectors[:filled], device)
-
-    return gather
-
-
-def _near(vectors: Tensor, device: str) -> Tensor | VectorSource:
-    """Return vectors where they are clustered: on a device at once, where it has room for them, else block by block."""
-    return vectors if device == "cpu" else placed(vectors, device, budget=_room(device))
-
-
-def _room(device: str) -> int:
-    """Return how many bytes of vectors a device takes beside what the clustering itself needs."""
-    torch.cuda.empty_cache()
-    return int(0.8 * torch.cuda.mem_get_info(device)[0])
 
 
 def _filter_notices(asked: Profile, made: Profile) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lpcam.corridor.classes import ClassJob, by_class, making, parts_of, refuse, remove_parts
-from lpcam.corridor.clustering import draw, made_from, made_otherwise
+from lpcam.corridor.clustering import made_from, made_otherwise
+from lpcam.corridor.gathering import draw
 from lpcam.engines import Placement, Runner, Tick
 from lpcam.profiles import Profile
 from lpcam.records import Progress, silent

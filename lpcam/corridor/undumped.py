@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from lpcam.backbones.classifier import Classifier
-from lpcam.corridor.clustering import ClusterReport, cluster, draw, provenance_of, report_of, same_prototypes
+from lpcam.corridor.clustering import ClusterReport, cluster, provenance_of, report_of, same_prototypes
 from lpcam.corridor.extraction import settled
+from lpcam.corridor.gathering import draw
 from lpcam.datasets import photo_size
 from lpcam.engines import Placement, own_device, runs_here
 from lpcam.errors import LpcamError

@@ -1,4 +1,4 @@
-"""Several processes of this machine: each opens the job once and is handed one shard after the other.
+"""Several processes of this machine: each opens the job once and is handed one shard, or question, after the other.
 
 What is pickled goes between this process and its own children only.
 """
@@ -10,12 +10,14 @@ import signal
 import sys
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
+from lpcam.engines.crew import Crew, WorkerLost
 from lpcam.engines.placement import ATTEMPTS, Job, Runner, given_up, limit_threads
 from lpcam.errors import LpcamError, of_system
 from lpcam.interrupts import asked, stop_here
@@ -32,84 +34,133 @@ def map_on_processes(
     A shard whose process was killed is handed to a new one, three times at most. However this ends, no process stays:
     they are asked to leave, which lets a write end, and killed when they do not.
     """
-    pool = _Pool(job, shards, threads, counted)
-    try:
+    with _processes(job, threads) as processes:
+        pool = _Pool(processes, shards, counted)
         for device in devices[: len(shards)]:
             pool.hire(device)
         while len(pool.results) < len(shards):
             if not pool.is_busy():
                 stop_here()
             pool.listen()
-        pool.dismiss()
-    except BaseException:
-        pool.stop()
-        raise
     return [pool.results[index] for index in range(len(shards))]
 
 
-class _Pool:
-    """The processes, what each is doing, and what is left."""
+@contextmanager
+def crew_of_processes(job: Job, devices: Sequence[str], threads: int) -> Iterator[Crew]:
+    """Have a process a device that stays and answers; see `lpcam.engines.crew_for`. However this ends, none stays."""
+    with _processes(job, threads) as processes:
+        yield _Crew(processes, devices)
 
-    def __init__(self, job: Job, shards: Sequence[Any], threads: int, counted: Callable[[int, int], None]) -> None:
+
+@contextmanager
+def _processes(job: Job, threads: int) -> Iterator[_Processes]:
+    """Let the processes go when all is done, and end them when it is not."""
+    processes = _Processes(job, threads)
+    try:
+        yield processes
+        processes.dismiss()
+    except BaseException:
+        processes.stop()
+        raise
+
+
+class _Processes:
+    """Processes that open the same job; each is spoken to over a pipe of its own."""
+
+    def __init__(self, job: Job, threads: int) -> None:
         self._context = get_context("spawn")
-        self._job, self._shards, self._threads, self._counted = pickle.dumps(job), shards, threads, counted
-        self._waiting = deque(range(len(shards)))
-        self._begun: Counter[int] = Counter()
-        self._workers: dict[Connection, tuple[BaseProcess, str]] = {}
-        self._doing: dict[Connection, int] = {}
-        self.results: dict[int, Any] = {}
+        self._job, self._threads = pickle.dumps(job), threads
+        self._alive: dict[Connection, BaseProcess] = {}
 
-    def hire(self, device: str) -> None:
-        """Start a process and hand it a shard."""
+    def hire(self, device: str) -> Connection:
+        """Start a process."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._job, device, self._threads), daemon=True)
         process.start()
         theirs.close()  # so that a dead child is the end of the pipe
-        self._workers[ours] = (process, device)
-        self._hand_out(ours)
+        self._alive[ours] = process
+        return ours
 
-    def listen(self) -> None:
-        """Wait for the processes and take what they say."""
-        for channel in cast("list[Connection]", wait(list(self._workers))):
+    def hand(self, channel: Connection, index: int, shard: Any) -> None:
+        """Give a process a shard to do; whether it is still there is heard by listening."""
+        with suppress(*_GONE):
+            channel.send_bytes(pickle.dumps((index, shard)))
+
+    def listen(self) -> Iterator[tuple[Connection, str, int, Any]]:
+        """Wait for the processes and yield what they say: a tick, done, or lost, with the exit code in words.
+
+        Raises:
+            LpcamError: a process raised it.
+            RuntimeError: a process raised anything else.
+        """
+        for channel in cast("list[Connection]", wait(list(self._alive))):
             try:
                 kind, index, value = pickle.loads(channel.recv_bytes())  # noqa: S301
             except (*_GONE, OSError):
-                self._replace(channel)
+                yield channel, "lost", -1, self._buried(channel)
                 continue
-            self._take(channel, kind, index, value)
-
-    def is_busy(self) -> bool:
-        """Return whether a process has a shard in hand."""
-        return bool(self._doing)
+            if kind == "refused":
+                raise LpcamError(value)
+            if kind == "failed":
+                raise RuntimeError(f"a worker process failed:\n{value}")
+            yield channel, kind, index, value
 
     def dismiss(self) -> None:
         """Let the processes go: the end of the pipe is the end of their work."""
-        for channel in self._workers:
+        for channel in self._alive:
             channel.close()
-        for process, _ in self._workers.values():
+        for process in self._alive.values():
             process.join(_SECONDS_TO_LEAVE)
         self.stop()
 
     def stop(self) -> None:
         """End every process, cleanly where it lets us."""
-        for process, _ in self._workers.values():
+        for process in self._alive.values():
             process.terminate()
-        for process, _ in self._workers.values():
+        for process in self._alive.values():
             process.join(_SECONDS_TO_LEAVE)
             process.kill()
             process.join()
 
-    def _take(self, channel: Connection, kind: str, index: int, value: Any) -> None:
-        if kind == "tick":
-            self._counted(index, value)
-        elif kind == "done":
-            self.results[index] = value
-            self._counted(index, sys.maxsize)
-            self._hand_out(channel)
-        elif kind == "refused":
-            raise LpcamError(value)
-        else:
-            raise RuntimeError(f"a worker process failed:\n{value}")
+    def _buried(self, channel: Connection) -> str:
+        process = self._alive.pop(channel)
+        channel.close()
+        process.join()
+        return f"exit code {process.exitcode}"
+
+
+class _Pool:
+    """What each process is doing, and what is left."""
+
+    def __init__(self, processes: _Processes, shards: Sequence[Any], counted: Callable[[int, int], None]) -> None:
+        self._processes, self._shards, self._counted = processes, shards, counted
+        self._waiting = deque(range(len(shards)))
+        self._begun: Counter[int] = Counter()
+        self._devices: dict[Connection, str] = {}
+        self._doing: dict[Connection, int] = {}
+        self.results: dict[int, Any] = {}
+
+    def hire(self, device: str) -> None:
+        """Start a process and hand it a shard."""
+        channel = self._processes.hire(device)
+        self._devices[channel] = device
+        self._hand_out(channel)
+
+    def listen(self) -> None:
+        """Wait for the processes and take what they say."""
+        for channel, kind, index, value in self._processes.listen():
+            if kind == "lost":
+                self._replace(channel, value)
+            elif kind == "tick":
+                self._counted(index, value)
+            else:
+                self.results[index] = value
+                self._counted(index, sys.maxsize)
+                self._hand_out(channel)
+
+    def is_busy(self) -> bool:
+        """Return whether a process has a shard in hand."""
+        return bool(self._doing)
 
     def _hand_out(self, channel: Connection) -> None:
         self._doing.pop(channel, None)
@@ -117,23 +168,47 @@ class _Pool:
             index = self._waiting.popleft()
             self._doing[channel] = index
             self._begun[index] += 1
-            try:
-                channel.send_bytes(pickle.dumps((index, self._shards[index])))
-            except _GONE:
-                return  # listening to it says the same
+            self._processes.hand(channel, index, self._shards[index])
 
-    def _replace(self, channel: Connection) -> None:
-        process, device = self._workers.pop(channel)
-        channel.close()
-        process.join()
+    def _replace(self, channel: Connection, why: str) -> None:
+        device = self._devices.pop(channel)
         index = self._doing.pop(channel, None)
         if index is None:
             return  # it had nothing to do any more
         if self._begun[index] >= ATTEMPTS:
-            raise given_up(ATTEMPTS, f"exit code {process.exitcode}")
+            raise given_up(ATTEMPTS, why)
         self._counted(index, 0)
         self._waiting.appendleft(index)
         self.hire(device)
+
+
+class _Crew:
+    """Processes that stay: the shards they are handed are questions."""
+
+    def __init__(self, processes: _Processes, devices: Sequence[str]) -> None:
+        self._processes, self._devices = processes, devices
+        self._channels: dict[int, Connection] = {}
+        self.size, self.device = len(devices), devices[0]
+
+    def ask(self, questions: Mapping[int, Any]) -> dict[int, Any]:
+        """Ask several at the same time; see `lpcam.engines.Crew.ask`."""
+        for worker, question in questions.items():
+            if worker not in self._channels:
+                self._channels[worker] = self._processes.hire(self._devices[worker])
+            self._processes.hand(self._channels[worker], worker, question)
+        awaited = {self._channels[worker] for worker in questions}
+        answers, lost = {}, []
+        while awaited:
+            for channel, kind, worker, value in self._processes.listen():
+                if kind == "lost":
+                    lost.append(value)
+                    self._channels = {worker: own for worker, own in self._channels.items() if own is not channel}
+                elif kind == "done":
+                    answers[worker] = value
+                awaited -= {channel} if kind != "tick" else set()
+        if lost:
+            raise WorkerLost(lost[0])
+        return answers
 
 
 def _work(channel: Connection, job: bytes, device: str, threads: int) -> None:

@@ -37,6 +37,13 @@ def own_device(placement: Placement, device: str) -> str:
     return resolve_device(device)
 
 
+def local_workers(placement: Placement, device: str) -> tuple[list[str], int]:
+    """Return the device of every process of this machine, and the CPU threads of each."""
+    processes, gpus = _processes(placement, device), _gpus(device)
+    devices = [f"cuda:{index % gpus}" if gpus else _without_gpu(device) for index in range(processes)]
+    return devices, placement.threads or max(1, usable_cores() // processes)
+
+
 def map_shards(
     job: Job | None,
     shards: Sequence[Any],
@@ -81,9 +88,7 @@ def map_shards(
             return map_on_ray(job, shards, placement, device, lambda index: counted(index, sizes[index]))
     from lpcam.engines.local import map_on_processes
 
-    processes, gpus = _processes(placement, device), _gpus(device)
-    devices = [f"cuda:{index % gpus}" if gpus else _without_gpu(device) for index in range(processes)]
-    threads = placement.threads or max(1, usable_cores() // processes)
+    devices, threads = local_workers(placement, device)
     _LOG.info("%s: %d shards on %s, %d CPU threads each", stage, len(shards), ", ".join(devices), threads)
     with deferred("the shards in hand"):
         return map_on_processes(job, shards, devices, threads, counted)

@@ -14,17 +14,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpcam.kmeans.joined import Add, Holder, Joined, Read, Take
 from lpcam.kmeans.lloyd import TOLERANCE, best_of, descend
-from lpcam.kmeans.sources import BLOCK_ROWS, Blocks, Joined, Tally, VectorSource, placed, resident, total
+from lpcam.kmeans.sources import BLOCK_ROWS, Blocks, Tally, VectorSource, block_rows_on, placed, resident, total
 
 __all__ = [
     "ENGINES",
+    "Add",
     "Blocks",
     "Clusters",
+    "Holder",
     "Joined",
+    "Read",
+    "Take",
     "Tally",
     "VectorSource",
     "assign",
+    "block_rows_on",
     "kmeans",
     "placed",
     "resident",

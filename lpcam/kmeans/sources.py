@@ -1,4 +1,4 @@
-"""Vectors for Lloyd's algorithm wherever they are: one tensor, blocks streamed to a device, parts of several holders.
+"""Vectors for Lloyd's algorithm wherever they are: one tensor, or blocks streamed to a device.
 
 One read of the data is cut into blocks of fixed size. A block's tally is the same bytes whoever computes it, and
 tallies are added in float64 in the order of the blocks, so the result depends neither on the number of threads nor
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,6 @@ TILE_BYTES = 4 << 20
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Map = Callable[[Callable[[Item], Result], Sequence[Item]], Iterable[Result]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class VectorSource(Protocol):
             final: Also give labels and unit sums.
 
         Returns:
-            A tally for every block, in the order of the rows; nothing waits for the device.
+            Tallies of the blocks in the order of the rows, or their sum; nothing waits for the device.
         """
         ...
 
@@ -110,7 +109,7 @@ class Blocks:
         self.channels = channels
         self.device = torch.device(device)
         self._load = load
-        step = block_rows or (BLOCK_ROWS if self.device.type == "cpu" else CUDA_BLOCK_ROWS)
+        step = block_rows or block_rows_on(self.device)
         self._streamed = self.device.type != "cpu" and rows > 0 and load(0, 1).device.type == "cpu"
         self._ranges = [(first, min(first + step, rows)) for first in range(0, rows, step)]
         self._norms = list(self._map(self._norm, range(len(self._ranges))))
@@ -161,64 +160,35 @@ class Blocks:
         return rows
 
 
-class Joined:
-    """Several sources one after another, as if they were one.
-
-    The result is that of one source over all rows, byte for byte where every part but the last is a whole number of
-    blocks, and to rounding otherwise.
-
-    Args:
-        parts: At least one, all with the same C. Tallies come to the device of the first.
-        each: Runs a function on every part and returns the answers in the order of the parts: ``map``, or that of
-            an executor whose parts work at the same time.
-    """
-
-    def __init__(self, parts: Sequence[VectorSource], each: Map[Any, Any] = map) -> None:
-        if len({part.channels for part in parts}) != 1:
-            raise ValueError(f"expected parts of the same channels, got {[part.channels for part in parts]}")
-        self.channels = parts[0].channels
-        self.device = parts[0].device
-        self.usable = torch.cat([part.usable for part in parts])
-        self._parts = parts
-        self._each = each
-        self._offsets = torch.tensor([0, *(len(part.usable) for part in parts)]).cumsum(0).tolist()
-
-    def take(self, rows: Sequence[int]) -> Tensor:
-        """Return some rows: float32 [len(rows), C] on the device."""
-        return torch.cat([self._row(row).to(self.device) for row in rows])
-
-    def tallies(self, directions: Tensor, *, final: bool = False) -> Iterator[Tally]:
-        """Read every vector once, see `VectorSource.tallies`."""
-        every = self._each(lambda part: list(part.tallies(directions, final=final)), self._parts)
-        for offset, tallies in zip(self._offsets, every, strict=False):
-            for entry in tallies:
-                yield replace(entry, worst_row=entry.worst_row + offset).to(self.device)
-
-    def _row(self, row: int) -> Tensor:
-        index = next(index for index, offset in enumerate(self._offsets[1:]) if row < offset)
-        return self._parts[index].take([row - self._offsets[index]])
-
-
-def resident(vectors: Tensor) -> Blocks:
+def resident(vectors: Tensor, *, block_rows: int | None = None) -> Blocks:
     """Return a tensor as a source: read in place, on its device.
 
     Args:
         vectors: float32 [M, C].
+        block_rows: Rows of a block; by default what suits the device.
     """
-    return Blocks(lambda first, last: vectors[first:last], len(vectors), vectors.shape[1], vectors.device)
+    load, (rows, channels) = _slices(vectors), vectors.shape
+    return Blocks(load, rows, channels, vectors.device, block_rows=block_rows)
 
 
-def placed(vectors: Tensor, device: torch.device | str, *, budget: int) -> Blocks:
+def placed(vectors: Tensor, device: torch.device | str, *, budget: int, block_rows: int | None = None) -> Blocks:
     """Return vectors in host memory as a source on a device.
 
     Args:
         vectors: float32 [M, C].
         device: Where the work is done.
         budget: Bytes the vectors may take there; more are streamed to it in every read.
+        block_rows: Rows of a block; by default what suits the device.
     """
     if vectors.numel() * vectors.element_size() <= budget:
-        return resident(vectors.to(device))
-    return Blocks(lambda first, last: vectors[first:last], len(vectors), vectors.shape[1], device)
+        return resident(vectors.to(device), block_rows=block_rows)
+    load, (rows, channels) = _slices(vectors), vectors.shape
+    return Blocks(load, rows, channels, device, block_rows=block_rows)
+
+
+def block_rows_on(device: torch.device | str) -> int:
+    """Return the rows of a block on a device, where nobody says otherwise."""
+    return BLOCK_ROWS if torch.device(device).type == "cpu" else CUDA_BLOCK_ROWS
 
 
 def tally(rows: Tensor, norms: Tensor, directions: Tensor, *, first: int, final: bool) -> Tally:
@@ -273,6 +243,10 @@ def total(tallies: Iterable[Tally]) -> Tally:
         labels.append(entry.labels)
     worst_cosine, worst = torch.stack(cosines).min(dim=0)
     return Tally(sums, counts, objective, worst_cosine, torch.stack(rows)[worst], torch.cat(labels), unit_sums)
+
+
+def _slices(vectors: Tensor) -> Callable[[int, int], Tensor]:
+    return lambda first, last: vectors[first:last]
 
 
 def _tile_rows(rows: Tensor) -> int:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 from lpcam.backbones.classifier import Classifier
-from lpcam.corridor.clustering import gatherer, settled_profile
+from lpcam.corridor.clustering import settled_profile
+from lpcam.corridor.gathering import gatherer
 from lpcam.errors import LpcamError
 from lpcam.extract import DEFAULT_DTYPE, features_and_cam, require_kept, stored
 from lpcam.live.heads import ClassWeights, Head, find_head, identity

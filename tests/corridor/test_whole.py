@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lpcam import corridor
-from lpcam.corridor import clustering
+from lpcam.corridor import gathering
 from lpcam.errors import LpcamError
 from lpcam.forward import Forward
 from lpcam.profiles import get_profile
@@ -275,10 +275,10 @@ def test_drawing_without_replacement_takes_each_image_at_most_once(tmp_path, dat
     assert torch.equal(kept[0].vectors, Prototypes.load(workspace.prototypes).centres[0].vectors)
     photos = [Photo(f"{index:02}", tmp_path, (1, 2)) for index in range(50)]
     for count in (1, 20, 49):
-        some = clustering.draw(photos, replace(without, images_per_class=count), seed=0, label=1)
+        some = gathering.draw(photos, replace(without, images_per_class=count), seed=0, label=1)
         assert len({photo.name for photo in some}) == count
         assert some == sorted(some, key=lambda photo: photo.name)
-    assert some != clustering.draw(photos, replace(without, images_per_class=49), seed=0, label=2)
+    assert some != gathering.draw(photos, replace(without, images_per_class=49), seed=0, label=2)
 
 
 def test_classes_without_object_vectors_are_reported(tmp_path, data, classifier):
