@@ -29,7 +29,6 @@ from lpcam.workspace import Workspace
 
 HEAVY = ("torch", "faiss", "cv2", "torchvision", "numpy", "matplotlib", "sklearn")
 FORBIDDEN = ("torch", "faiss", "cv2")
-ARCHS = ("torchvision/mobilenet_v2", "resnet50")
 _LIGHT = ("import lpcam", "lpcam --help")
 
 
@@ -39,9 +38,14 @@ class Settings:
 
     Attributes:
         rounds: Times each is started.
+        archs: Networks that ``lpcam generate`` is started with.
     """
 
     rounds: int = 5
+    archs: tuple[str, ...] = ("torchvision/mobilenet_v2", "resnet50")
+
+
+DRY = Settings(rounds=1, archs=("torchvision/mobilenet_v2",))
 
 
 def run(settings: Settings) -> Findings:
@@ -62,7 +66,7 @@ def run(settings: Settings) -> Findings:
             unwanted = len(set(heavy) & set(FORBIDDEN))
             checks.append(Check(f"{name}: imports of {', '.join(FORBIDDEN)}", unwanted, 0, "at most", equality=True))
             checks.append(Check(f"{name}: seconds", timings[name].median, 0.3, "at most"))
-    for arch in ARCHS:
+    for arch in settings.archs:
         results[f"lpcam generate, one photo, {arch}"] = one_photo(arch, settings.rounds)
     return Findings(results, tuple(checks))
 
@@ -71,7 +75,7 @@ def one_photo(arch: str, rounds: int) -> dict[str, Any]:
     """Return the medians of the seconds of ``lpcam generate`` on one photo: all, the stage within, its forwards.
 
     Args:
-        arch: One of `ARCHS`.
+        arch: Of the network.
         rounds: Times it is started.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -137,4 +141,4 @@ def _shown(word: str) -> str:
 
 
 if __name__ == "__main__":
-    command("startup", __doc__ or "", run, full=Settings(), dry=Settings(rounds=1))
+    command("startup", __doc__ or "", run, full=Settings(), dry=DRY)

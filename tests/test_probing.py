@@ -68,9 +68,10 @@ def test_indices_in_buffers_stay_indices(monkeypatch):
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("index", torch.tensor([0, 1, 1]))
+            self.register_buffer("biases", torch.ones(2))  # as Swin's, without a batch
 
         def forward(self, images):
-            return images[:, self.index]
+            return images + self.biases[self.index].sum()
 
     for _ in range(20):  # memory that is not cleared would hold anything
         with monkeypatch.context() as patch:
