@@ -185,8 +185,7 @@ def extract_shards(
             if writing is not None:
                 writing.result()
             names = [photo.name for photo in photos]
-            writing = writer.submit(write_shard, folder, index, entries, failed, description, names)
-            _LOG.info("shard %d is made: %d photos, %d failed", index, len(entries), len(failed))
+            writing = writer.submit(_write, folder, index, entries, failed, description, names)
             images += len(entries)
             failures += failed
             release_memory()
@@ -196,6 +195,18 @@ def extract_shards(
     seconds = time.perf_counter() - started
     backbone = forward.seconds - before
     return StageReport(images, skipped, tuple(failures), seconds, backbone, halved=forward.halved - halved)
+
+
+def _write(
+    folder: Path,
+    index: int,
+    entries: Sequence[PhotoFeatures],
+    failed: Sequence[Failure],
+    description: Description,
+    names: Sequence[str],
+) -> None:
+    write_shard(folder, index, entries, failed, description, names)
+    _LOG.info("shard %d is written: %d photos, %d failed", index, len(entries), len(failed))
 
 
 def _is_whole(shard: Shard, folder: Path, description: Description) -> bool:

@@ -27,8 +27,7 @@ def make_dense(stages: Sequence[nn.Module], stride: int) -> None:
         stages: Modules in eval mode, applied one after the other; changed in place.
         stride: In px, a power of two.
 
-    >>> with torch.device("meta"):
-    ...     stages = [nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.MaxPool2d(2)]
+    >>> stages = [nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.MaxPool2d(2)]
     >>> make_dense(stages, 4)
     >>> output_shape(stages)
     (4, 4)
