@@ -41,7 +41,7 @@ class Settings:
         archs: Networks that ``lpcam generate`` is started with.
     """
 
-    rounds: int = 5
+    rounds: int = 3
     archs: tuple[str, ...] = ("torchvision/mobilenet_v2", "resnet50")
 
 

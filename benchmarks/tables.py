@@ -43,8 +43,9 @@ MAKE_BENCH = ("startup", "map_stage", "propagation", "kmeans_speed", "generate_s
 """What ``make bench`` runs, in its order."""
 _NETWORKS = {"start": "the start", "classifier": "classifier trained on", "sipe": "SIPE", "cpal": "CPAL"}
 _YARDSTICKS = ("real_voc_animals", "real_coco_subset")
-_BY_HAND = ("generate_dozen", "precision", "report", "many")
+_BY_HAND = ("generate_dozen", "generate_dozen_bfloat16", "precision", "report", "many")
 """Measured apart from ``make bench``, because they take longer or need real photos."""
+_DOZENS = {"generate_dozen": "", "generate_dozen_bfloat16": ", another processor, with bfloat16 units"}
 _GIVEN = "given classifier"
 _SHOWN = (("cam", "CAM"), ("lpcam", "LPCAM, `voc` profile"), ("lpcam-coco", "LPCAM, `coco` profile"))
 _AFTER = (("", ""), ("walk", ", walk"), ("walk-pamr", ", walk and PAMR"))
@@ -361,16 +362,18 @@ def all_checks() -> str:
 
 def generate_speed() -> str:
     """Return the table of generate: a row a backbone and side."""
-    records = [_load(name) for name in _present(("generate_dozen", "generate_speed"))]
+    records = [_load(name) for name in _present((*_DOZENS, "generate_speed"))]
     rows = []
-    for arch, found in (item for record in records for item in record["results"].items()):
+    for kind, arch, found in [
+        (_DOZENS.get(record["benchmark"], ""), *item) for record in records for item in record["results"].items()
+    ]:
         forwards = found["sides"]["forwards alone"]["median"]
         share = found.get("images_a_round", found["images"])  # older results: the same photos in every round
         for side, timing in found["sides"].items():
             low, high = (value / share for value in timing["quartiles"])
             seconds = timing["median"] / share
             cells = [f"{seconds:.2f}", f"{low:.2f} to {high:.2f}", f"{timing['median'] / forwards:.2f}"]
-            rows.append([f"`{arch}`, {found['images']} photos", side, *cells])
+            rows.append([f"`{arch}`, {found['images']} photos{kind}", side, *cells])
     return markdown(["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone"], rows)
 
 

@@ -307,11 +307,18 @@ def test_kmeans_speed_runs(monkeypatch):
 
 def test_generate_speed_runs_and_its_seeds_are_those_of_one_at_a_time():
     pytest.importorskip("openvino")
+    pytest.importorskip("MNN")
     findings = dry("generate_speed")
     found = findings.results["torchvision/mobilenet_v2"]
     assert found["images"] == 2
     sides = found["sides"]
-    assert {"forwards alone", "generate float32", "generate float32 openvino", "one at a time"} <= set(sides)
+    assert {
+        "forwards alone",
+        "generate float32",
+        "generate float32 openvino",
+        "generate float32 mnn",
+        "one at a time",
+    } <= set(sides)
     assert 0 < sides[generate_speed.ITS_FORWARDS]["median"] < sides["one at a time"]["median"]
     assert [check.equality for check in findings.checks] == [True]
 
