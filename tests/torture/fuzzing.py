@@ -36,7 +36,7 @@ from tests.torture import mutations, strangers
 from tests.torture.doors import Door, doors, make_world
 from tests.torture.strangers import SENDERS, common
 
-SECONDS = 5
+SECONDS = 10
 """Of processor time that a reader may take; of waiting three times as long."""
 MEMORY = 2**30
 """Bytes that a reader may need."""
