@@ -387,7 +387,7 @@ def arithmetic() -> str:
     rate = _load("kmeans_speed")["results"]["floor"]["flops_per_second"]
     rows = [
         [f"`{arch}`: operations of a photo's forwards", f"{count / 1e9:.0f} GFLOP"],
-        ["float32 matrix products on this machine (`kmeans_speed`)", f"{rate / 1e9:.0f} GFLOP/s"],
+        ["float32 matrix products on the machine of `kmeans_speed`", f"{rate / 1e9:.0f} GFLOP/s"],
         ["seconds a photo at that rate", f"{count / rate:.2f}"],
     ]
     return markdown(["arithmetic", ""], rows)
