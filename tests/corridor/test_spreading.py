@@ -121,11 +121,10 @@ def crews(monkeypatch) -> list[Here]:
     return made
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_the_bytes_of_processes_are_those_of_one_process(tmp_path, entries, count):
+def test_the_bytes_of_three_processes_are_those_of_one(tmp_path, entries):
     workspace = written(tmp_path, spoilt(entries))
     expected = prototypes(workspace, PLAIN, spread=False)
-    assert prototypes(workspace, workers(count), spread=True) == expected
+    assert prototypes(workspace, workers(3), spread=True) == expected
     assert multiprocessing.active_children() == []
 
 
