@@ -193,11 +193,11 @@ class Forward:
 
     def views(self, loaded: Loaded) -> Iterator[Tensor]:
         """Yield the photos at every scale: float32 [B, 3, H_s, W_s], normalised, on the device."""
-        images = [entry.to(self.device, non_blocking=True) for entry in loaded.images]
+        images = (entry.to(self.device, non_blocking=True) for entry in loaded.images)  # one scale at a time
         if loaded.is_resized:
             yield from images
             return
-        planes = images[0].permute(0, 3, 1, 2).contiguous()
+        planes = next(images).permute(0, 3, 1, 2).contiguous()
         for size in self._sizes(loaded.size):
             yield normalised(bicubic(planes, size), self.classifier.mean, self.classifier.std)
 
