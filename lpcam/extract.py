@@ -171,6 +171,7 @@ def extract_shards(
     started, before, halved = time.perf_counter(), forward.seconds, forward.halved
     waiting = [shard for shard in shards if not _is_whole(shard, folder, description)]
     skipped = sum(len(photos) for _, photos in shards) - sum(len(photos) for _, photos in waiting)
+    tick(skipped)
     images, failures = 0, list[Failure]()
     runs = extract_runs(
         [photos for _, photos in waiting],

@@ -162,3 +162,17 @@ def test_what_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
     with pytest.raises(LpcamError, match="shard 0"):
         extract(split, forward, tmp_path / "f", shard_size=1)
     assert not (tmp_path / "f" / "manifest.json").exists()
+
+
+def test_shards_that_are_there_count_as_done_at_once(tmp_path):
+    photos = tuple(photo(tmp_path / f"{index}.png", index) for index in range(6))
+    split, forward = DataSplit("voc", "train", ("a", "b"), photos), Forward(tiny_classifier(WEIGHTS), (1.0,))
+    extract(split, forward, tmp_path / "f", shard_size=2)
+    (tmp_path / "f" / "manifest.json").unlink()
+    (tmp_path / "f" / "shard-00002.safetensors").unlink()
+    told = []
+    report = extract(
+        split, forward, tmp_path / "f", shard_size=2, progress=lambda stage, done, total: told.append(done)
+    )
+    assert (report.images, report.skipped) == (2, 4)
+    assert told == [0, 4, 5, 6]

@@ -12,6 +12,7 @@ from lpcam.views import (
     check_scales,
     merge_scales,
     normalise,
+    normalised,
     padded_size,
     strided_size,
     sum_high_res,
@@ -94,3 +95,10 @@ def test_scaling_every_map_changes_nothing_without_epsilon():
     second = merge_scales([8 * scale_map for scale_map in maps], (0, 1), (20, 30), 0.0)
     assert torch.allclose(first.high_res, second.high_res, atol=1e-6)
     assert torch.allclose(first.strided, second.strided, atol=1e-6)
+
+
+def test_a_device_normalises_as_the_host_does():
+    photo = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    found = normalised(torch.from_numpy(photo).permute(2, 0, 1), mean, std)
+    assert torch.equal(found, view(photo, (5, 7), mean, std))
