@@ -6,6 +6,8 @@ of its own:
 
 - `lpcam generate`: the library call behind the command, from JPEG files to seed files;
 - the forwards alone: the same batches in the same memory layout, made before the clock starts; nobody can avoid them;
+- large matrix products: the time in which the machine carries out as many operations as the forwards have, at the rate
+  of one product of large square matrices, measured in the same round. No direct convolution is faster for long;
 - one at a time: `tests/reference/one_at_a_time.py`, the published way, from JPEG files to seed files, in a process of
   its own, as the published code runs: nothing that generate sets up in its process helps or hinders it. What its own
   forwards take, in torch's default layout, is counted on the way.
@@ -45,6 +47,7 @@ from lpcam.views import view_size
 from lpcam.workspace import Workspace
 
 FORWARDS = "forwards alone"
+PRODUCTS = "as many operations in large matrix products"
 ONE_AT_A_TIME = "one at a time"
 ITS_FORWARDS = "forwards within one at a time"
 _WARM_UP = "warm-up"  # a list of one photo
@@ -66,6 +69,7 @@ class Settings:
             left out where the processor has no units for it.
         rounds: Times every side is run, each time on other photos.
         workers: Threads that read photos ahead.
+        square: Side of the large matrices.
     """
 
     archs: tuple[str, ...] = (_MAIN, "torchvision/mobilenet_v2")
@@ -81,6 +85,7 @@ class Settings:
     )
     rounds: int = 2
     workers: int = 1
+    square: int = 4096
 
 
 DRY = Settings(
@@ -90,6 +95,7 @@ DRY = Settings(
     scales=(1.0, 0.5),
     variants=(("float32", "torch"), ("float32", "openvino"), ("float32", "mnn"), ("bfloat16", "torch")),
     rounds=2,
+    square=64,
 )
 
 
@@ -171,11 +177,14 @@ class _Bench:
         self.published = _Published(source, data, settings.scales, prototypes)
         self.forward = Forward(source.load(len(data.open().classes), "cpu"), settings.scales)
         self.its_forwards: list[float] = []
+        self.operations = operations(arch, settings.size, settings.scales)
+        self.square = torch.rand(settings.square, settings.square)
 
     def measure(self) -> dict[str, Any]:
         """Return the seconds of every side, the ratios and how far the seeds are apart."""
         sides: dict[str, Callable[[str], float]] = {
             FORWARDS: self._forwards,
+            PRODUCTS: self._products,
             **{f"generate {name}": self._generator(name) for name in self.executions},
             ONE_AT_A_TIME: self._one_at_a_time,
         }
@@ -191,6 +200,7 @@ class _Bench:
         return {
             "images": len(self.photos),
             "images_a_round": self._share,
+            "operations_a_photo": self.operations,
             "prototypes": {"class": self.settings.class_prototypes, "context": self.settings.context_prototypes},
             **self._compared({name: Timing(tuple(times), 1) for name, times in seconds.items()}),
         }
@@ -213,6 +223,7 @@ class _Bench:
             "sides": {name: timing.as_json() for name, timing in timings.items()},
             "generate": variants,
             "one_at_a_time_over_float32_forwards": timings[ONE_AT_A_TIME].median / timings[FORWARDS].median,
+            "one_at_a_time_over_large_matrix_products": timings[ONE_AT_A_TIME].median / timings[PRODUCTS].median,
         }
 
     @property
@@ -229,6 +240,12 @@ class _Bench:
             for images in batches:
                 self.forward.classifier.features(images)
             return time.perf_counter() - started
+
+    def _products(self, turn: str) -> float:
+        started = time.perf_counter()
+        self.square @ self.square
+        seconds = time.perf_counter() - started
+        return seconds * self.operations * len(self.turns[turn]) / (2 * self.settings.square**3)
 
     def _batches(self, photos: Sequence[Photo]) -> Iterator[Tensor]:
         for photo in photos:

@@ -41,7 +41,7 @@ class Settings:
         archs: Networks that ``lpcam generate`` is started with.
     """
 
-    rounds: int = 3
+    rounds: int = 2
     archs: tuple[str, ...] = ("torchvision/mobilenet_v2", "resnet50")
 
 
@@ -52,7 +52,7 @@ def run(settings: Settings) -> Findings:
     """Start each several times in turns, and once more to list its imports."""
     commands = _commands()
     calls = {name: _starter(arguments) for name, arguments in commands.items()}
-    timings = measure_in_turns(calls, repeats=settings.rounds, warmup=2)
+    timings = measure_in_turns(calls, repeats=settings.rounds)
     results: dict[str, Any] = {}
     checks = []
     for name, arguments in commands.items():

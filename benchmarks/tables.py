@@ -367,30 +367,16 @@ def generate_speed() -> str:
     for kind, arch, found in [
         (_DOZENS.get(record["benchmark"], ""), *item) for record in records for item in record["results"].items()
     ]:
-        forwards = found["sides"]["forwards alone"]["median"]
+        forwards, one = (found["sides"][name]["median"] for name in ("forwards alone", "one at a time"))
         share = found.get("images_a_round", found["images"])  # older results: the same photos in every round
         for side, timing in found["sides"].items():
             low, high = (value / share for value in timing["quartiles"])
             seconds = timing["median"] / share
-            cells = [f"{seconds:.2f}", f"{low:.2f} to {high:.2f}", f"{timing['median'] / forwards:.2f}"]
+            ratios = (timing["median"] / forwards, one / timing["median"])
+            cells = [f"{seconds:.2f}", f"{low:.2f} to {high:.2f}", *(f"{ratio:.2f}" for ratio in ratios)]
             rows.append([f"`{arch}`, {found['images']} photos{kind}", side, *cells])
-    return markdown(["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone"], rows)
-
-
-def arithmetic() -> str:
-    """Return the table of what a photo's forwards cost in arithmetic alone, at the rate of a large matrix product."""
-    from benchmarks.generate_speed import operations
-
-    settings = _load("generate_dozen")["settings"]
-    (arch,) = settings["archs"]
-    count = operations(arch, tuple(settings["size"]), settings["scales"])
-    rate = _load("kmeans_speed")["results"]["floor"]["flops_per_second"]
-    rows = [
-        [f"`{arch}`: operations of a photo's forwards", f"{count / 1e9:.0f} GFLOP"],
-        ["float32 matrix products on the machine of `kmeans_speed`", f"{rate / 1e9:.0f} GFLOP/s"],
-        ["seconds a photo at that rate", f"{count / rate:.2f}"],
-    ]
-    return markdown(["arithmetic", ""], rows)
+    header = ["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone", "faster than one at a time"]
+    return markdown(header, rows)
 
 
 def peers() -> str:
@@ -492,7 +478,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "tutorial-evaluate": partial(tutorial_output, "lpcam evaluate -w first/run"),
     "all-checks": all_checks,
     "generate-speed": generate_speed,
-    "arithmetic": arithmetic,
     "peers": peers,
     "growth": growth,
     "startup": startup,
