@@ -27,9 +27,10 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	$(BIN)/lpcam demo
 
-# One thread a process: two processes of two threads each wait for one another.
+# One thread a process: two processes of two threads each wait for one another. Compiled modules are kept, because many
+# tests start lpcam anew.
 test: setup browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The page's tests drive Debian's Chromium; without it they are skipped. Only CI, where nobody can be asked, installs it.
 browser:

@@ -110,16 +110,16 @@ DRY = Settings(
     channels=32,
     centres=4,
     iterations=2,
-    arch="torchvision/mobilenet_v2",
-    photos=4,
-    slow_photos=2,
+    arch="torchvision/shufflenet_v2_x0_5",
+    photos=2,
+    slow_photos=1,
     slow_readers=2,
     size=(64, 80),
     scales=(1.0, 0.5),
     precisions=("float32", "bfloat16"),
     batch_sizes=(1, 2),
     workers=1,
-    repeats=2,
+    repeats=1,
 )
 
 

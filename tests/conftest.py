@@ -19,6 +19,12 @@ os.environ.pop("COLUMNS", None)  # of the terminal that the tests were started f
 REAL_DATA = Path(os.environ.get("LPCAM_REAL_DATA", Path(__file__).parents[2] / "shared"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, since many tests wait for processes of their own; a few gigabytes hold four."""
+    return min(4, 1 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+
+
 @pytest.fixture(autouse=True)
 def _needs_a_gpu(request: pytest.FixtureRequest) -> None:
     """Skip what is marked ``gpu`` where there is none."""

@@ -385,8 +385,9 @@ def prepare(root: Path) -> None:
     process.join()
     if process.exitcode:
         raise RuntimeError("the world cannot be made")
-    for size in strangers.BOMBS:
-        strangers.packed(size)  # once, and not in every process
+    for size in strangers.BOMBS:  # once, and not in every process
+        strangers.packed(size)
+    strangers.large_images()
 
 
 # --------------------------------------------------------------------------------------------- table

@@ -398,32 +398,41 @@ def annotations(whole: bytes, canary: Path) -> Sent:
 # -------------------------------------------------------------------------------------------- images
 
 
+@functools.cache
+def large_images() -> Sent:
+    """Return images that unpack to far more than they are."""
+    grey = Image.new("L", (8, 8), 9)
+    return {
+        "100,000 × 100,000": _png(100_000, 100_000, zlib.compress(bytes(10**6))),
+        "9,400 × 9,400, of one colour": _png(9_400, 9_400, zlib.compress(bytes(9_401 * 9_400), 9)),
+        "a hundred texts that are bombs": _png(8, 8, zlib.compress(bytes(72)), *[(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000), 9))] * 100),
+        "many frames": _saved(grey, "GIF", save_all=True, append_images=[Image.new("L", (8, 8), n % 250) for n in range(300)]),
+        "many pages": _saved(grey, "TIFF", save_all=True, append_images=[grey] * 100),
+        "animated": _saved(grey.convert("RGB"), "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 8), (n, 0, 0)) for n in range(50)]),
+        "a large page": _saved(Image.new("1", (30_000, 30_000)), "TIFF", compression="group4"),
+        "a large film": _saved(Image.new("P", (9_000, 9_000)), "GIF"),
+    }  # fmt: skip
+
+
 def images(whole: bytes, canary: Path) -> Sent:
-    """Return images that unpack to far more than they are, and formats nobody expects."""
+    """Return large images, and formats nobody expects."""
     grey = Image.new("L", (8, 8), 9)
     postscript = (
         f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n({canary}) (w) file closefile\nshowpage\n"
     )
     found = {
-        "100,000 × 100,000": _png(100_000, 100_000, zlib.compress(bytes(10**6))),
+        **large_images(),
         "9,400 × 9,400, little data": _png(9_400, 9_400, zlib.compress(bytes(100))),
-        "9,400 × 9,400, of one colour": _png(9_400, 9_400, zlib.compress(bytes(9_401 * 9_400), 9)),
         "2^31 wide": _png(2**31 - 1, 1, b""),
         "no pixels": _png(0, 0, b""),
         "a profile that is a bomb": _png(8, 8, zlib.compress(bytes(72)), (b"iCCP", b"a\0\0" + squeezed(BOMBS[0]))),
         "a text that is a bomb": _png(8, 8, zlib.compress(bytes(72)), (b"zTXt", b"a\0\0" + squeezed(BOMBS[0]))),
-        "a hundred texts that are bombs": _png(8, 8, zlib.compress(bytes(72)), *[(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000), 9))] * 100),
         "a text in another language": _png(8, 8, zlib.compress(bytes(72)), (b"iTXt", b"a\0\1\0\0\0" + squeezed(BOMBS[0]))),
         "a program in PostScript": postscript.encode(),
         "PostScript in DOS": b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(postscript)) + bytes(20) + postscript.encode(),
         "a drawing": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
         "a tag that is the next one": b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 256, 4, 1, 5, 8),
         "a tag of four gigabytes": b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 273, 4, 2**32 - 1, 8) + bytes(4),
-        "many frames": _saved(grey, "GIF", save_all=True, append_images=[Image.new("L", (8, 8), n % 250) for n in range(300)]),
-        "many pages": _saved(grey, "TIFF", save_all=True, append_images=[grey] * 100),
-        "animated": _saved(grey.convert("RGB"), "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 8), (n, 0, 0)) for n in range(50)]),
-        "a large page": _saved(Image.new("1", (30_000, 30_000)), "TIFF", compression="group4"),
-        "a large film": _saved(Image.new("P", (9_000, 9_000)), "GIF"),
         "a note about the camera": _saved(grey.convert("RGB"), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + b"\xff" * 60_000),
         "grey as text": b"P2\n9000 9000\n255\n1 2 3",
         "a map of one bit": b"P4\n100000 100000\n",
