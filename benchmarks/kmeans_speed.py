@@ -69,12 +69,12 @@ class Settings:
     channels: int = 2048
     centres: int = 12
     iterations: int = 4
-    repeats: int = 4
+    repeats: int = 3
     peer_repeats: int = 1
     seed: int = 0
-    many_centres: tuple[int, ...] = (4, 8, 12, 24, 48)
+    many_centres: tuple[int, ...] = (4, 12, 24, 48)
     curve_vectors: int = 25_000
-    many_vectors: tuple[int, ...] = (12_500, 25_000, 50_000, 100_000)
+    many_vectors: tuple[int, ...] = (25_000, 50_000, 100_000)
     square: int = 4096
 
 

@@ -53,7 +53,7 @@ class Settings:
     classes: int = 2
     scales: tuple[float, ...] = (1.0,)
     shard_size: int = 8
-    many_counts: tuple[int, ...] = (24, 240)
+    many_counts: tuple[int, ...] = (24, 96)
     many_size: tuple[int, int] = (240, 320)
     many_spread: float = 0.4
     many_scales: tuple[float, ...] = PUBLISHED_SCALES

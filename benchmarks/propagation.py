@@ -47,7 +47,7 @@ class Settings:
     large: tuple[int, int] = (1500, 2000)
     classes: tuple[int, ...] = (1, 3)
     scales: tuple[float, ...] = PUBLISHED_SCALES
-    rounds: int = 5
+    rounds: int = 3
 
 
 DRY = Settings(size=(64, 80), large=(96, 128), classes=(2,), scales=(1.0,), rounds=1)
@@ -99,21 +99,25 @@ def photo(folder: Path, arch: str, size: tuple[int, int], scales: tuple[float, .
     return forward, loaded
 
 
-def peak_of(size: list[int], pipeline: str) -> dict[str, Any]:
-    """Return how far propagating three maps raises this process's peak memory: bytes.
+def peaks_of(sizes: dict[str, tuple[int, int]], pipeline: str) -> dict[str, Any]:
+    """Return how far propagating three maps raises this process's peak memory: bytes, for every size.
 
     Args:
-        size: (H, W) of the photo.
+        sizes: (H, W) of photos, the smallest first.
         pipeline: Of `PIPELINES`.
     """
-    propagation, grid = PIPELINES[pipeline], (size[0] // 16, size[1] // 16)
+    return {name: _peak_of(size, PIPELINES[pipeline]) for name, size in sizes.items()}
+
+
+def _peak_of(size: tuple[int, int], propagation: Propagation) -> int:
+    grid = (size[0] // 16, size[1] // 16)
     levels = [torch.rand(32, 2 * grid[0], 2 * grid[1]), torch.rand(96, *grid), torch.rand(8, *grid)]
     pixels, maps = torch.rand(3, *size), [torch.rand(3, *grid)]
 
     def call() -> object:
         return propagation.merge(maps, (0, 1, 2), (size[0], size[1]), 0.0, propagation.scene(levels, pixels))
 
-    return {"bytes": peak_growth(call)}
+    return peak_growth(call)
 
 
 def _crf() -> dict[str, Propagation]:
@@ -178,8 +182,7 @@ def _to_dense() -> float:
 
 
 def _memory(settings: Settings, pipeline: str) -> dict[str, Any]:
-    sizes = {"photo": settings.size, "large": settings.large}
-    return {name: in_new_process(peak_of, size=list(size), pipeline=pipeline)["bytes"] for name, size in sizes.items()}
+    return in_new_process(peaks_of, sizes={"photo": settings.size, "large": settings.large}, pipeline=pipeline)
 
 
 if __name__ == "__main__":
