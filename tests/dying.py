@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ class Echo:
             if shard == "sleep":
                 time.sleep(0.5)
             if shard == "interrupt":
-                os.kill(os.getppid(), signal.SIGINT)
+                os.kill(parent_process().pid, signal.SIGINT)
                 time.sleep(0.5)  # until the driver was told
             if shard == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -62,6 +64,15 @@ class Echo:
             return shard, device, os.getpid()
 
         return run
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A job that says which process its own comes from, and whether torch was there when it began."""
+
+    def open(self, device):
+        had_torch = "torch" in sys.modules
+        return lambda shard, tick: (os.getppid(), had_torch)
 
 
 @dataclass(frozen=True)

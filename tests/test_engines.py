@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lpcam.engines import Placement, Share, WorkerLost, begun_again, crew_for, map_shards
 from lpcam.errors import LpcamError
 from lpcam.records import silent
-from tests.dying import DiesOnce, Echo, Remembers
+from tests.dying import DiesOnce, Echo, Forked, Remembers
 
 TWO = Placement(processes=2, threads=1)
 
@@ -96,6 +96,14 @@ def test_processes_share_the_shards_and_keep_their_order():
 
 def test_a_process_has_its_part_of_the_cores():
     assert run(Echo(), ["threads"], Placement(processes=2, threads=1)) == [1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked")
+def test_one_server_forks_the_processes_of_all_stages():
+    found = set(run(Forked(), ["a", "b"]) + run(Forked(), ["a"]))
+    ((server, had_torch),) = found
+    assert server != os.getpid()
+    assert had_torch
 
 
 def test_a_killed_process_changes_nothing(tmp_path):

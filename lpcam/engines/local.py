@@ -1,6 +1,7 @@
 """Several processes of this machine: each opens the job once and is handed one shard, or question, after the other.
 
-What is pickled goes between this process and its own children only.
+On Linux they are forked by a server, which imports torch once for all processes of all stages; it has not computed
+anything, nor seen a GPU. What is pickled goes between this process and its own children only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
@@ -68,7 +70,7 @@ class _Processes:
     """Processes that open the same job; each is spoken to over a pipe of its own."""
 
     def __init__(self, job: Job, threads: int) -> None:
-        self._context = get_context("spawn")
+        self._context = _context(job)
         self._job, self._threads = pickle.dumps(job), threads
         self._alive: dict[Connection, BaseProcess] = {}
 
@@ -209,6 +211,14 @@ class _Crew:
         if lost:
             raise WorkerLost(lost[0])
         return answers
+
+
+def _context(job: Job) -> ForkServerContext | SpawnContext:
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["torch", type(job).__module__])  # of a server that is not there yet
+    return context
 
 
 def _work(channel: Connection, job: bytes, device: str, threads: int) -> None:
