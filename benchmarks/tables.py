@@ -375,7 +375,8 @@ def generate_speed() -> str:
             ratios = (timing["median"] / forwards, one / timing["median"])
             cells = [f"{seconds:.2f}", f"{low:.2f} to {high:.2f}", *(f"{ratio:.2f}" for ratio in ratios)]
             rows.append([f"`{arch}`, {found['images']} photos{kind}", side, *cells])
-    header = ["backbone", "side", "seconds a photo", "quartiles", "over the forwards alone", "faster than one at a time"]
+    ratios_of = ("over the forwards alone", "faster than one at a time")
+    header = ["backbone", "side", "seconds a photo", "quartiles", *ratios_of]
     return markdown(header, rows)
 
 
