@@ -71,7 +71,7 @@ class Settings:
     arch: str = "torchvision/mobilenet_v2"
     size: tuple[int, int] = (128, 160)
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
-    images: tuple[int, ...] = (3, 6, 12, 24, 48)
+    images: tuple[int, ...] = (3, 6, 12, 24)
     classes: tuple[int, ...] = (5, 20, 80, 320)
     prototypes: tuple[int, ...] = (3, 6, 12, 24, 48)
     sides: tuple[int, ...] = (96, 128, 192, 256, 384)
@@ -79,7 +79,7 @@ class Settings:
     side_photos: int = 2
     vectors: int = 20_000
     iterations: int = 5
-    rounds: int = 3
+    rounds: int = 2
 
 
 DRY = Settings(

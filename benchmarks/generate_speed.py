@@ -72,7 +72,7 @@ class Settings:
         square: Side of the large matrices.
     """
 
-    archs: tuple[str, ...] = (_MAIN, "torchvision/mobilenet_v2")
+    archs: tuple[str, ...] = (_MAIN,)
     photos: int = 2
     size: tuple[int, int] = VOC_SIZE
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)

@@ -58,6 +58,7 @@ class Settings:
         iterations: Updates of the centres, ≥ 2.
         repeats: Times a call is timed; kmeans_pytorch is timed once for every iteration.
         peer_repeats: Times a call of the other peers is timed.
+        memory_vectors: M where memory is measured.
         seed: Of data and start.
         many_centres: Every K of the curve over K.
         curve_vectors: M of the curve over K.
@@ -71,6 +72,7 @@ class Settings:
     iterations: int = 4
     repeats: int = 3
     peer_repeats: int = 1
+    memory_vectors: int = 50_000
     seed: int = 0
     many_centres: tuple[int, ...] = (4, 12, 24, 48)
     curve_vectors: int = 25_000
@@ -85,6 +87,7 @@ DRY = Settings(
     iterations=2,
     repeats=2,
     peer_repeats=1,
+    memory_vectors=2000,
     many_centres=(2, 4),
     curve_vectors=500,
     many_vectors=(300, 500),
@@ -159,7 +162,7 @@ def memory_of(side: str, **sizes: Any) -> dict[str, Any]:
         **sizes: Of `Settings`.
     """
     settings = Settings(**sizes)
-    vectors = make_vectors(settings)
+    vectors = make_vectors(replace(settings, vectors=settings.memory_vectors))
     start = make_start(vectors, settings)
     tiny = vectors[: 4 * settings.centres].clone()
     _call(side, tiny, tiny[: settings.centres])  # libraries load and threads start before the measurement
