@@ -7,7 +7,7 @@ of its own:
 - `lpcam generate`: the library call behind the command, from JPEG files to seed files;
 - the forwards alone: the same batches in the same memory layout, made before the clock starts; nobody can avoid them;
 - large matrix products: the time in which the machine carries out as many operations as the forwards have, at the rate
-  of one product of large square matrices, measured in the same round. No direct convolution is faster for long;
+  of one product of large square matrices, measured in the same round. It is short, so that a busy moment shows;
 - one at a time: `tests/reference/one_at_a_time.py`, the published way, from JPEG files to seed files, in a process of
   its own, as the published code runs: nothing that generate sets up in its process helps or hinders it. What its own
   forwards take, in torch's default layout, is counted on the way.
