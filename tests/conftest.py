@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from lpcam.backbones.demo import build
+from lpcam.engines.placement import usable_cores
 from lpcam.sources import ClassifierSource, DataSource
 
 os.environ.pop("COLUMNS", None)  # of the terminal that the tests were started from
@@ -22,7 +23,7 @@ REAL_DATA = Path(os.environ.get("LPCAM_REAL_DATA", Path(__file__).parents[2] / "
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores, since many tests wait for processes of their own; a few gigabytes hold four."""
-    return min(4, 1 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+    return min(4, 1 + usable_cores())
 
 
 @pytest.fixture(autouse=True)
