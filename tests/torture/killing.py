@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -69,21 +70,19 @@ class Trial:
 def prepare(root: Path, photos: int = 9) -> None:
     """Write a small data set and a classifier that has seen it twice.
 
-    In a child: what is forked later must not inherit a process that has computed.
+    In a process that a server forks: what is forked later must not inherit one that has computed, and torch refuses
+    gradients in the fork of a process that has computed some beside a GPU, be it `tests.fake_gpu`.
 
     Raises:
         RuntimeError: it fails.
     """
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            _paint_and_train(root, photos)
-            code = 0
-        finally:
-            os._exit(code)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        raise RuntimeError("the data set cannot be painted or the classifier not be trained")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["torch"])  # as lpcam.engines does: a process has one server
+    child = context.Process(target=_paint_and_train, args=(root, photos))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(f"no data set could be painted, or no classifier trained: exit code {child.exitcode}")
 
 
 def _paint_and_train(root: Path, photos: int) -> None:
