@@ -48,7 +48,7 @@ class Settings:
     """
 
     arch: str = "torchvision/mobilenet_v2"
-    counts: tuple[int, ...] = (20, 80)
+    counts: tuple[int, ...] = (40, 160)
     size: tuple[int, int] = VOC_SIZE
     classes: int = 2
     scales: tuple[float, ...] = (1.0,)

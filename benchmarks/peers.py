@@ -53,6 +53,7 @@ class Settings:
     """Sizes of the benchmark.
 
     Attributes:
+        arch: One of torchvision's ResNets, whose last stage is ``layer4``.
         photos: How many.
         size: (H, W) of each.
         class_prototypes: P of a class.
@@ -60,6 +61,7 @@ class Settings:
         rounds: Times every side is run on all photos.
     """
 
+    arch: str = "resnet50"
     photos: int = 2
     size: tuple[int, int] = VOC_SIZE
     class_prototypes: int = 12
@@ -67,7 +69,7 @@ class Settings:
     rounds: int = 3
 
 
-DRY = Settings(size=(96, 128), class_prototypes=3, context_prototypes=2, rounds=1)
+DRY = Settings(arch="torchvision/resnet18", size=(64, 96), class_prototypes=3, context_prototypes=2, rounds=1)
 
 
 def run(settings: Settings) -> Findings:
@@ -113,9 +115,9 @@ def find_peers() -> tuple[dict[str, Any], dict[str, str]]:
 def _inputs(settings: Settings, root: Path) -> tuple[list[Tensor], Classifier, nn.Module]:
     """Return the views, lpcam's classifier, and torchvision's network with the same weights."""
     split = write_photos(root, settings.photos, size=settings.size).open()
-    source = write_classifier("resnet50", root / "weights.pth", stride=_STRIDE)
+    source = write_classifier(settings.arch, root / "weights.pth", stride=_STRIDE)
     net = source.load(CLASSES, "cpu").to(memory_format=torch.channels_last)
-    network: nn.Module = models.resnet50(weights=None, num_classes=CLASSES).eval()
+    network: nn.Module = models.get_model(settings.arch.rpartition("/")[2], weights=None, num_classes=CLASSES).eval()
     network.load_state_dict(torch.load(root / "weights.pth", weights_only=True))
     pixels = [read_photo(photo.path) for photo in split.photos]
     return [view(photo, settings.size, net.mean, net.std)[None] for photo in pixels], net, network

@@ -26,7 +26,7 @@ def calls():
 @pytest.fixture(scope="module")
 def result(tmp_path_factory, calls):
     out = tmp_path_factory.mktemp("demo")
-    return run_demo(out, seed=1, train=16, val=6, recipe=QUICK, progress=lambda *call: calls.append(call))
+    return run_demo(out, seed=1, train=8, val=2, recipe=QUICK, progress=lambda *call: calls.append(call))
 
 
 def test_the_rows_are_cam_class_prototypes_lpcam_and_what_settles_on_edges(result):
@@ -53,18 +53,18 @@ def test_the_last_line_is_of_settled_seeds_of_every_photo(result):
     folder = Workspace(result.workspace).root / "seeds-on-edges/lpcam/irn"
     made_by = json.loads((folder / ".lpcam-seeds.json").read_text())["made_by"]
     assert made_by["propagation"] == {"edges": "pamr"}
-    assert len(list(folder.glob("*.npy"))) == 22
+    assert len(list(folder.glob("*.npy"))) == 10
 
 
 def test_the_workspace_keeps_the_scores_of_the_training_photos(result):
     for row in result.rows[:-1]:
         kept = json.loads(Workspace(result.workspace).evaluation(row.method).read_text())
-        assert (kept["split"], kept["images"]) == ("train", 16)
+        assert (kept["split"], kept["images"]) == ("train", 8)
 
 
 def test_every_method_left_seeds_of_every_photo(result):
     for row in result.rows[:-1]:
-        assert len(list(Workspace(result.workspace).seeds(row.method, "irn").glob("*.npy"))) == 22
+        assert len(list(Workspace(result.workspace).seeds(row.method, "irn").glob("*.npy"))) == 10
 
 
 def test_the_table_is_as_wide_as_its_headings_and_in_percent(result):
@@ -105,7 +105,7 @@ def test_progress_names_every_stage(result, calls):
 def test_again_in_the_same_folder_gives_the_same(result, tmp_path_factory):
     out = result.data.parent
     before = result.page.read_bytes(), result.weights.read_bytes()
-    again = run_demo(out, seed=1, train=16, val=6, recipe=QUICK)
+    again = run_demo(out, seed=1, train=8, val=2, recipe=QUICK)
     assert [row.miou for row in again.rows] == [row.miou for row in result.rows]
     assert (again.page.read_bytes(), again.weights.read_bytes()) == before
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from lpcam.errors import LpcamError
 from lpcam.evaluation import (
@@ -100,6 +99,8 @@ def test_thresholds_are_compared_in_float32():
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_iou_equals_torchmetrics(seed):
+    from torchmetrics.classification import MulticlassJaccardIndex  # imports half of SciPy: not in every test process
+
     rng = np.random.default_rng(seed)
     images = [random_image(rng) for _ in range(3)]
     threshold = 0.35

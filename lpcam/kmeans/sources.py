@@ -276,9 +276,11 @@ def _read_ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterat
 def _shared_out(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Yield ``work(item)`` in the order of the items; as many threads as torch has, each alone in its items."""
     threads = torch.get_num_threads()
-    if len(items) == 0:
-        return
     try:
+        if min(threads, len(items)) <= 1:  # a pool takes as long as a small class
+            torch.set_num_threads(1)
+            yield from map(work, items)
+            return
         with ThreadPoolExecutor(min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from pool.map(work, items)
     finally:

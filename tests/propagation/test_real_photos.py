@@ -12,7 +12,7 @@ from lpcam.propagation import Propagation, Walk
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.workspace import Workspace
 
-PHOTOS = 16
+PHOTOS = 12
 
 
 @pytest.mark.real

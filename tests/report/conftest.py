@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 from PIL import Image
 
 from lpcam.demo import DemoResult, run_demo
+from lpcam.locks import file_lock, locked
 from lpcam.records import ActivationMaps, Photo
 from lpcam.refiners import get_refiner
 from lpcam.report.seeds import Seeds
@@ -40,5 +44,12 @@ def seeds_of(folder: Path, title: str, rows: dict[str, int], *, label: int = 0, 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
-    """Run the demo on a few photos, with a classifier that has learnt little."""
-    return run_demo(tmp_path_factory.mktemp("demo"), seed=1, train=30, val=2, recipe=DemoRecipe(epochs=10))
+    """A run of the demo on a few photos, with a classifier that has learnt little; all test processes look at one."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent / "report" if "PYTEST_XDIST_WORKER" in os.environ else own / "report"
+    kept = root / "result.pickle"
+    with locked(file_lock(kept)):
+        if not kept.exists():
+            result = run_demo(root / "demo", seed=1, train=30, val=2, recipe=DemoRecipe(epochs=10))
+            kept.write_bytes(pickle.dumps(result))
+        return cast("DemoResult", pickle.loads(kept.read_bytes()))
