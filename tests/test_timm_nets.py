@@ -186,6 +186,7 @@ def test_a_probe_of_clips_patch_tokens_multiplies_them_as_they_are(tmp_path):
         ("timm", "unknown architecture"),
         ("timm/beit_base_patch16_224", r"one size only \(.*\): choose a network"),
         ("timm/deit_tiny_distilled_patch16_224", "gives no map of local features: choose another"),
+        ("timm/efficientvim_m1", "gives no map of local features"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(name, said):

@@ -193,15 +193,19 @@ def _patch(model: Any) -> int:
 
 
 def _probed(model: nn.Module, patch: int, name: str) -> tuple[torch.Size, tuple[int, int]]:
-    """Return the shape of the features of an image that is not square, and how many patches that image has."""
+    """Return the shape of the features of an image that is not square, and how many patches that image has.
+
+    Networks that return several tensors have features without a shape.
+    """
     rows, columns = (max(round(side / patch), 2) for side in _PROBE)
     try:
-        return model(torch.empty(1, 3, rows * patch, columns * patch)).shape, (rows, columns)
+        found = model(torch.empty(1, 3, rows * patch, columns * patch))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise LpcamError(
             f"{name} takes images of one size only ({str(error).partition(chr(10))[0]}): "
             "choose a network for any size, such as timm/resnet50 or timm/vit_base_patch16_224"
         ) from error
+    return found.shape if isinstance(found, Tensor) else torch.Size(), (rows, columns)
 
 
 def _prefix_tokens(model: Any) -> int:
