@@ -187,6 +187,11 @@ def test_a_probe_of_clips_patch_tokens_multiplies_them_as_they_are(tmp_path):
         ("timm/beit_base_patch16_224", r"one size only \(.*\): choose a network"),
         ("timm/deit_tiny_distilled_patch16_224", "gives no map of local features: choose another"),
         ("timm/efficientvim_m1", "gives no map of local features"),
+        ("timm/mobilenetv5_300m_enc", "has no classifier: choose another"),
+        ("timm/resnetblur18", "output stride 16 is not possible here: give --stride 32"),
+        ("timm/inception_v3", "output stride 16 is not possible here: give --stride 37"),
+        ("timm/nasnetalarge", "nowhere.pth does not exist"),
+        ("timm/hieradet_small", "nowhere.pth does not exist"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(name, said):

@@ -71,7 +71,7 @@ def _is_strided(module: nn.Module) -> bool:
 
 def _remove_stride(module: nn.Module, shape: Shape) -> None:
     options: Any = module
-    options.stride = (1, 1) if isinstance(module, nn.Conv2d) else 1
+    options.stride = (1, 1) if isinstance(options.stride, tuple) else 1
     shrink = shape[2] - shapes_after([module], shape)[-1][2]
     if shrink > 0:
         before, after = shrink // 2, shrink - shrink // 2

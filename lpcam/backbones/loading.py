@@ -226,13 +226,19 @@ def _with_levels(blueprint: Blueprint, layer: str) -> Blueprint:
 def _with_stride(blueprint: Blueprint, layer: str, stride: int | None) -> tuple[int, int]:
     """Make the network dense; return C and the output stride at ``layer``."""
     stages = stages_up_to(blueprint, layer)
-    coarsest = output_shape(stages)[1]
+    channels, coarsest = output_shape(stages)
     if stride is not None and stride not in (*_STRIDES, coarsest):
         raise LpcamError(f"output stride {stride} is not possible: give --stride 8, 16 or 32")
     if stride is not None and stride > coarsest:
         raise LpcamError(f"layer '{layer}' has output stride {coarsest}, not {stride}: give --stride {coarsest}")
-    make_dense(stages, stride or blueprint.stride)
-    channels, reached = output_shape(stages)
+    wanted = stride or blueprint.stride
+    if wanted >= coarsest:
+        return channels, coarsest
+    try:
+        make_dense(stages, wanted)
+        channels, reached = output_shape(stages)
+    except RuntimeError as error:  # branches whose grids no longer meet
+        raise LpcamError(f"output stride {wanted} is not possible here: give --stride {coarsest}") from error
     if stride is not None and stride != reached:
         raise LpcamError(f"output stride {stride} is not possible here: give --stride {reached}, or leave it out")
     return channels, reached

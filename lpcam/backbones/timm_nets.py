@@ -116,6 +116,8 @@ def _timm() -> ModuleType:
 
 def _open(model_name: str) -> _Opened:
     model = _create(model_name, num_classes=1)
+    if not hasattr(model, "get_classifier"):
+        raise LpcamError(f"timm/{model_name} has no classifier: choose another, such as timm/resnet50")
     before = set(model.state_dict())
     classifier, head = model.get_classifier(), _head_name(model)
     _drop_classifier(model)
