@@ -73,6 +73,22 @@ def test_same_bytes_whatever_the_number_of_threads(vectors, threads, count):
     assert torch.get_num_threads() == count
 
 
+def test_one_block_is_done_here_by_one_thread_and_the_number_of_threads_is_back_at_once(vectors, threads):
+    seen = []
+
+    def load(first, last):
+        seen.append((threading.current_thread(), torch.get_num_threads()))
+        return vectors[first:last]
+
+    source = Blocks(load, 500, 24, "cpu")
+    threads(3)
+    seen.clear()
+    tallies = source.tallies(vectors[:4])
+    next(tallies)
+    assert torch.get_num_threads() == 3
+    assert seen == [(threading.current_thread(), 1)]
+
+
 def test_same_bytes_whatever_the_order_in_which_blocks_finish(vectors):
     finished = []
 

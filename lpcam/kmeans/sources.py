@@ -276,12 +276,23 @@ def _read_ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterat
 def _shared_out(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Yield ``work(item)`` in the order of the items; as many threads as torch has, each alone in its items."""
     threads = torch.get_num_threads()
+    if threads == 1:
+        yield from map(work, items)
+    elif len(items) == 1:  # a small class is done before a pool has started
+        yield _alone(work, items[0])
+    elif items:
+        try:
+            with ThreadPoolExecutor(min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                yield from pool.map(work, items)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _alone(work: Callable[[Item], Result], item: Item) -> Result:
+    """Return ``work(item)``, done by one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        if min(threads, len(items)) <= 1:  # a pool takes as long as a small class
-            torch.set_num_threads(1)
-            yield from map(work, items)
-            return
-        with ThreadPoolExecutor(min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(work, items)
+        return work(item)
     finally:
         torch.set_num_threads(threads)

@@ -33,6 +33,7 @@ from typing import Any
 
 from lpcam.errors import LpcamError
 from tests.torture import mutations, strangers
+from tests.torture.apart import apart
 from tests.torture.doors import Door, doors, make_world
 from tests.torture.strangers import SENDERS, common
 
@@ -375,16 +376,12 @@ def _death(code: int | None) -> str:
 
 
 def prepare(root: Path) -> None:
-    """Make the world, in a process of its own: what is forked later must not inherit one that has computed.
+    """Make the world, in a process of its own.
 
     Raises:
         RuntimeError: it fails.
     """
-    process = multiprocessing.get_context("fork").Process(target=make_world, args=(root / "world",))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError("the world cannot be made")
+    apart(multiprocessing.get_context("fork"), make_world, root / "world")
     for size in strangers.BOMBS:  # once, and not in every process
         strangers.packed(size)
     strangers.large_images()

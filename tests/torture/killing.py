@@ -32,6 +32,7 @@ from lpcam.datasets.demo import write_demo
 from lpcam.sources import DataSource
 from lpcam.training.checkpoint import save_classifier
 from lpcam.training.demo import DemoRecipe, train_demo_classifier
+from tests.torture.apart import apart
 
 STAGES = (
     "extract-features -w {w} --dataset demo --root {root}/data --arch demo --weights {root}/net.pth --scales 1,.5"
@@ -70,19 +71,15 @@ class Trial:
 def prepare(root: Path, photos: int = 9) -> None:
     """Write a small data set and a classifier that has seen it twice.
 
-    In a process that a server forks: what is forked later must not inherit one that has computed, and torch refuses
-    gradients in the fork of a process that has computed some beside a GPU, be it `tests.fake_gpu`.
+    In a process that a server forks: torch refuses gradients in the fork of a process that has computed some beside a
+    GPU, be it `tests.fake_gpu`.
 
     Raises:
         RuntimeError: it fails.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["torch"])  # as lpcam.engines does: a process has one server
-    child = context.Process(target=_paint_and_train, args=(root, photos))
-    child.start()
-    child.join()
-    if child.exitcode:
-        raise RuntimeError(f"no data set could be painted, or no classifier trained: exit code {child.exitcode}")
+    apart(context, _paint_and_train, root, photos)
 
 
 def _paint_and_train(root: Path, photos: int) -> None:
