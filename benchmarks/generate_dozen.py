@@ -16,6 +16,7 @@ DOZEN = Settings(
     photos=12,
     rounds=4,
     variants=(
+        ("float32", "fused"),
         ("float32", "torch"),
         ("float32", "openvino"),
         ("float32", "mnn"),

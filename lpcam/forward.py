@@ -85,7 +85,7 @@ class Forward:
     """
 
     def __init__(
-        self, classifier: Classifier, scales: Sequence[float], *, precision: str = "float32", runtime: str = "torch"
+        self, classifier: Classifier, scales: Sequence[float], *, precision: str = "float32", runtime: str = "fused"
     ) -> None:
         """Take a classifier.
 

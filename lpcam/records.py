@@ -208,7 +208,8 @@ class Execution:
         workers: Threads that read photos ahead, ≥ 0; 0 reads them in line, None is what suits the device.
         precision: Number format of the forward passes: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for
             what the device is fastest in.
-        runtime: What carries the network out: ``torch``, ``compile`` (torch.compile), ``openvino`` or ``mnn``.
+        runtime: What carries the network out: ``fused`` (torch, its convolutions fused where that pays), ``torch``,
+            ``compile`` (torch.compile), ``openvino`` or ``mnn``.
         strict: Stop at the first photo that cannot be processed, in place of going on without it.
 
     Raises:
@@ -219,7 +220,7 @@ class Execution:
     batch_size: int | None = None
     workers: int | None = None
     precision: str = "float32"
-    runtime: str = "torch"
+    runtime: str = "fused"
     strict: bool = False
 
     def __post_init__(self) -> None:

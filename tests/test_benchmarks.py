@@ -314,8 +314,10 @@ def test_generate_speed_runs_and_its_seeds_are_those_of_one_at_a_time():
     sides = found["sides"]
     assert {
         "forwards alone",
+        generate_speed.FUSED,
         generate_speed.PRODUCTS,
         "generate float32",
+        "generate float32 torch",
         "generate float32 mnn",
         "one at a time",
     } <= set(sides)

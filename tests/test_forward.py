@@ -303,7 +303,7 @@ def run(photos, batch):
 
 expected, _ = run(photos[:8], 1)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20), -1))
+resource.setrlimit(resource.RLIMIT_AS, (used + (240 << 20), -1))
 found, failures = run(photos, 8)
 print(json.dumps({
     "names": list(found),

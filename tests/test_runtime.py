@@ -288,7 +288,7 @@ def test_an_unknown_runtime_is_named_with_the_nearest():
 
 @pytest.mark.parametrize(
     ("words", "runtime"),
-    [(["--compile"], "compile"), (["--runtime", "openvino"], "openvino"), (["--runtime", "mnn"], "mnn"), ([], "torch")],
+    [(["--compile"], "compile"), (["--runtime", "openvino"], "openvino"), (["--runtime", "mnn"], "mnn"), ([], "fused")],
 )
 def test_the_command_line_names_the_runtime(words, runtime, monkeypatch, tmp_path):
     from lpcam_cli.main import main

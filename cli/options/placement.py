@@ -30,7 +30,8 @@ execution_options = stacked(
     _option(
         "--runtime",
         shell_complete=one_of(RUNTIMES),
-        help="What carries the network out: torch, compile, openvino or mnn. [default: torch]",
+        help="What carries the network out: fused (torch, with less to do on a CPU), torch, compile, openvino or mnn. "
+        "[default: fused]",
     ),
     _option("--strict", is_flag=True, default=None, help="Stop at the first photo that cannot be processed."),
     _option("--compile", "runtime", flag_value="compile", help="The same as --runtime compile: torch.compile."),

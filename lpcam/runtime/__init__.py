@@ -1,4 +1,4 @@
-"""What carries out the forward passes: torch as it is, torch.compile, or OpenVINO or MNN on the CPU.
+"""What carries out the forward passes: torch with fused convolutions or as it is, torch.compile, OpenVINO, MNN.
 
 All of them compute the same features to rounding; which one is faster is measured in `benchmarks/generate_speed.py`.
 """
@@ -17,10 +17,11 @@ from lpcam.backbones.classifier import Classifier
 from lpcam.errors import LpcamError, unknown
 from lpcam.precision import computing_in
 from lpcam.runtime.equality import Network
+from lpcam.runtime.fused import fused_network
 from lpcam.runtime.mnn import mnn_network
 from lpcam.runtime.openvino import openvino_network
 
-RUNTIMES = ("torch", "compile", "openvino", "mnn")
+RUNTIMES = ("fused", "torch", "compile", "openvino", "mnn")
 """The first is the default."""
 
 LevelsNetwork = Callable[[Tensor], tuple[Tensor, ...]]
@@ -36,7 +37,8 @@ def network_of(classifier: Classifier, runtime: str, precision: str) -> Network:
 
     Args:
         classifier: On its device.
-        runtime: One of `RUNTIMES`. All but ``torch`` take their time at the start; sizes stay open.
+        runtime: One of `RUNTIMES`. ``fused`` is ``torch`` where nothing can be fused. All but these two take their
+            time at the start; sizes stay open.
         precision: Number format of the forward passes, see `lpcam.precision`.
 
     Raises:
@@ -47,7 +49,8 @@ def network_of(classifier: Classifier, runtime: str, precision: str) -> Network:
     if runtime in _CONVERTED:
         return _CONVERTED[runtime](classifier, precision)
     device = classifier.class_weights.device
-    network: Network = _compiled(classifier.features, device) if runtime == "compile" else classifier.features
+    fused = fused_network(classifier, precision) if runtime == "fused" else None
+    network: Network = _compiled(classifier.features, device) if runtime == "compile" else fused or classifier.features
 
     def run(images: Tensor) -> Tensor:
         with computing_in(precision, str(device)):
