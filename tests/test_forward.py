@@ -303,8 +303,9 @@ def run(photos, batch):
 
 expected, _ = run(photos[:8], 1)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (240 << 20), -1))
+resource.setrlimit(resource.RLIMIT_AS, (used + ((240 if stage == "generate" else 400) << 20), -1))
 found, failures = run(photos, 8)
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 print(json.dumps({
     "names": list(found),
     "equal": all(torch.allclose(found[name], expected[name], atol=1e-4) for name in found),
