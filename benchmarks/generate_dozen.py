@@ -19,7 +19,6 @@ DOZEN = Settings(
         ("float32", "fused"),
         ("float32", "torch"),
         ("float32", "openvino"),
-        ("float32", "mnn"),
         ("bfloat16", "torch"),
         ("bfloat16", "openvino"),
     ),

@@ -97,7 +97,7 @@ DRY = Settings(
     photos=2,
     size=(64, 80),
     scales=(1.0, 0.5),
-    variants=(("float32", "fused"), ("float32", "torch"), ("float32", "mnn"), ("bfloat16", "torch")),
+    variants=(("float32", "fused"), ("float32", "torch"), ("bfloat16", "torch")),
     rounds=2,
     square=64,
 )

@@ -57,7 +57,8 @@ class Settings:
         centres: K.
         iterations: Updates of the centres, ≥ 2.
         repeats: Times a call is timed; kmeans_pytorch is timed once for every iteration.
-        peer_repeats: Times a call of the other peers is timed.
+        peer_repeats: Times a call of the other peers, and of the curves, is timed, without one that warms up: each
+            takes seconds.
         memory_vectors: M where memory is measured.
         seed: Of data and start.
         many_centres: Every K of the curve over K.
@@ -211,17 +212,17 @@ def _side(name: str, vectors: Tensor, start: Tensor) -> Callable[[int], object]:
 
 def _time_sides(vectors: Tensor, start: Tensor, settings: Settings) -> dict[str, dict[str, Any]]:
     numbers = {}
-    for names, repeats in ((ENGINES, settings.repeats), (PEERS, settings.peer_repeats)):
+    for names, repeats, warmup in ((ENGINES, settings.repeats, 1), (PEERS, settings.peer_repeats, 0)):
         sides = {name: _side(name, vectors, start) for name in names}
-        numbers.update(_per_iteration(sides, settings.iterations, repeats))
+        numbers.update(_per_iteration(sides, settings.iterations, repeats, warmup))
     return numbers
 
 
 def _per_iteration(
-    sides: dict[str, Callable[[int], object]], iterations: int, repeats: int
+    sides: dict[str, Callable[[int], object]], iterations: int, repeats: int, warmup: int
 ) -> dict[str, dict[str, Any]]:
     calls = {f"{name} {count}": partial(side, count) for name, side in sides.items() for count in (iterations, 1)}
-    timings = measure_in_turns(calls, repeats=repeats)
+    timings = measure_in_turns(calls, repeats=repeats, warmup=warmup)
 
     def numbers(whole: Timing, single: Timing) -> dict[str, Any]:
         per_iteration = (whole.median - single.median) / (iterations - 1)
@@ -248,7 +249,7 @@ def _over_vectors(vectors: Tensor, settings: Settings) -> list[dict[str, Any]]:
 def _point(vectors: Tensor, settings: Settings) -> dict[str, Any]:
     start = make_start(vectors, settings)
     sides = {engine: _side(engine, vectors, start) for engine in ENGINES}
-    found = _per_iteration(sides, settings.iterations, settings.peer_repeats)
+    found = _per_iteration(sides, settings.iterations, settings.peer_repeats, 0)
     seconds = {engine: found[engine]["seconds_per_iteration"] for engine in ENGINES}
     return {"vectors": len(vectors), "channels": settings.channels, "centres": settings.centres, "seconds": seconds}
 

@@ -66,7 +66,7 @@ class Settings:
     size: tuple[int, int] = VOC_SIZE
     class_prototypes: int = 12
     context_prototypes: int = 9
-    rounds: int = 3
+    rounds: int = 2
 
 
 DRY = Settings(arch="torchvision/resnet18", size=(64, 96), class_prototypes=3, context_prototypes=2, rounds=1)

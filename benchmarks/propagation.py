@@ -47,7 +47,7 @@ class Settings:
     large: tuple[int, int] = (1500, 2000)
     classes: tuple[int, ...] = (1, 3)
     scales: tuple[float, ...] = PUBLISHED_SCALES
-    rounds: int = 3
+    rounds: int = 2
 
 
 DRY = Settings(size=(64, 80), large=(96, 128), classes=(2,), scales=(1.0,), rounds=1)

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 
 _DISTRIBUTIONS = (
     *("torch", "torchvision", "numpy", "faiss-gpu", "faiss-cpu", "scikit-learn", "pillow", "opencv-python"),
-    *("safetensors", "kmeans-pytorch", "fast-pytorch-kmeans", "torchcam", "grad-cam", "openvino", "MNN"),
+    *("safetensors", "kmeans-pytorch", "fast-pytorch-kmeans", "torchcam", "grad-cam", "openvino"),
 )
 _KEYS = {"schema", "benchmark", "dry_run", "environment", "settings", "results", "checks"}
 _OPTIONAL_KEYS = {"seconds"}

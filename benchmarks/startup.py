@@ -25,6 +25,7 @@ from benchmarks.photos import VOC_SIZE, write_classifier, write_photos, write_pr
 from benchmarks.record import ROOT, Check, Findings, command, measure, measure_in_turns
 from lpcam.corridor import extract_features
 from lpcam.records import Execution
+from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
 
 HEAVY = ("torch", "faiss", "cv2", "torchvision", "numpy", "matplotlib", "sklearn")
@@ -83,9 +84,12 @@ def one_photo(arch: str, rounds: int, size: tuple[int, int]) -> dict[str, Any]:
         root = Path(folder)
         workspace = Workspace(root / "work")
         source = write_classifier(arch, root / "weights.pth")
-        extract_features(workspace, write_photos(root, 1, size=size), source, execution=Execution("cpu"))
+        photo = write_photos(root, 1, size=size)
+        extract_features(workspace, photo, source, scales=(1.0,), execution=Execution("cpu"))
         write_prototypes(workspace, 12, 9)
-        arguments = ["generate", "-w", str(workspace.root), "--overwrite", "--device", "cpu", "--json"]
+        scales = ",".join(f"{scale:g}" for scale in PUBLISHED_SCALES)
+        options = ["--scales", scales, "--overwrite", "--device", "cpu", "--json"]
+        arguments = ["generate", "-w", str(workspace.root), *options]
         reports, seconds = [], []
         for _ in range(rounds + 1):
             timing = measure(lambda: reports.append(_start([*_program(), *arguments]).stdout), repeats=1, warmup=0)

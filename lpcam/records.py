@@ -209,7 +209,7 @@ class Execution:
         precision: Number format of the forward passes: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for
             what the device is fastest in.
         runtime: What carries the network out: ``fused`` (torch, its convolutions fused where that pays), ``torch``,
-            ``compile`` (torch.compile), ``openvino`` or ``mnn``.
+            ``compile`` (torch.compile) or ``openvino``.
         strict: Stop at the first photo that cannot be processed, in place of going on without it.
 
     Raises:

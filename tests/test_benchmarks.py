@@ -307,7 +307,6 @@ def test_kmeans_speed_runs(monkeypatch):
 
 
 def test_generate_speed_runs_and_its_seeds_are_those_of_one_at_a_time():
-    pytest.importorskip("MNN")
     findings = dry("generate_speed")
     found = findings.results["torchvision/mobilenet_v2"]
     assert found["images"] == 2
@@ -318,7 +317,6 @@ def test_generate_speed_runs_and_its_seeds_are_those_of_one_at_a_time():
         generate_speed.PRODUCTS,
         "generate float32",
         "generate float32 torch",
-        "generate float32 mnn",
         "one at a time",
     } <= set(sides)
     assert 0 < sides[generate_speed.ITS_FORWARDS]["median"] < sides["one at a time"]["median"]
@@ -395,7 +393,7 @@ def test_cost_runs():
     for sweep in findings.results.values():
         assert all(len(series["seconds"]) == len(sweep["values"]) for series in sweep["series"].values())
         assert all(seconds > 0 for series in sweep["series"].values() for seconds in series["seconds"])
-    assert set(findings.results["prototypes"]["series"]) == {"generate", cost.LIMIT, "one at a time"}
+    assert set(findings.results["prototypes"]["series"]) == {"generate", cost.FOLDING, cost.LIMIT, "one at a time"}
     assert len(findings.checks) == 4
 
 

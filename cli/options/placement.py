@@ -30,7 +30,7 @@ execution_options = stacked(
     _option(
         "--runtime",
         shell_complete=one_of(RUNTIMES),
-        help="What carries the network out: fused (torch, with less to do on a CPU), torch, compile, openvino or mnn. "
+        help="What carries the network out: fused (torch, with less to do on a CPU), torch, compile or openvino. "
         "[default: fused]",
     ),
     _option("--strict", is_flag=True, default=None, help="Stop at the first photo that cannot be processed."),

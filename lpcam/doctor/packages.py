@@ -28,7 +28,6 @@ _EXTRAS = {  # extra: module, distribution, whether it is an extension that NumP
     "coco": ("pycocotools.mask", "pycocotools", True),
     "onnx": ("onnx", "onnx", False),
     "openvino": ("openvino", "openvino", False),
-    "mnn": ("MNN", "MNN", False),
     "ray": ("ray", "ray", False),
 }
 _OF_OPENCV = (

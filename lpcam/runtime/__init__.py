@@ -1,4 +1,4 @@
-"""What carries out the forward passes: torch with fused convolutions or as it is, torch.compile, OpenVINO, MNN.
+"""What carries out the forward passes: torch with fused convolutions or as it is, torch.compile, or OpenVINO.
 
 All of them compute the same features to rounding; which one is faster is measured in `benchmarks/generate_speed.py`.
 """
@@ -18,18 +18,15 @@ from lpcam.errors import LpcamError, unknown
 from lpcam.precision import computing_in
 from lpcam.runtime.equality import Network
 from lpcam.runtime.fused import fused_network
-from lpcam.runtime.mnn import mnn_network
 from lpcam.runtime.openvino import openvino_network
 
-RUNTIMES = ("fused", "torch", "compile", "openvino", "mnn")
+RUNTIMES = ("fused", "torch", "compile", "openvino")
 """The first is the default."""
 
 LevelsNetwork = Callable[[Tensor], tuple[Tensor, ...]]
 """Takes images [N, 3, H, W] to the features [N, C_l, h_l, w_l] of every level."""
 
 Result = TypeVar("Result")
-
-_CONVERTED = {"openvino": openvino_network, "mnn": mnn_network}
 
 
 def network_of(classifier: Classifier, runtime: str, precision: str) -> Network:
@@ -46,8 +43,8 @@ def network_of(classifier: Classifier, runtime: str, precision: str) -> Network:
     """
     if runtime not in RUNTIMES:
         raise unknown("runtime", runtime, RUNTIMES)
-    if runtime in _CONVERTED:
-        return _CONVERTED[runtime](classifier, precision)
+    if runtime == "openvino":
+        return openvino_network(classifier, precision)
     device = classifier.class_weights.device
     fused = fused_network(classifier, precision) if runtime == "fused" else None
     network: Network = _compiled(classifier.features, device) if runtime == "compile" else fused or classifier.features
@@ -60,7 +57,7 @@ def network_of(classifier: Classifier, runtime: str, precision: str) -> Network:
 
 
 def levels_network_of(classifier: Classifier, runtime: str, precision: str) -> LevelsNetwork:
-    """Return the same for the features of every level of the network; OpenVINO and MNN leave it to torch.
+    """Return the same for the features of every level of the network; OpenVINO leaves it to torch.
 
     Args:
         classifier: As `network_of` takes it.
