@@ -84,7 +84,6 @@ class Settings:
     context_prototypes: int = 9
     variants: tuple[tuple[str, str], ...] = (
         ("float32", "fused"),
-        ("float32", "torch"),
         ("bfloat16", "torch"),
     )
     rounds: int = 2

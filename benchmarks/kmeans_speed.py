@@ -77,7 +77,7 @@ class Settings:
     seed: int = 0
     many_centres: tuple[int, ...] = (4, 12, 24, 48)
     curve_vectors: int = 25_000
-    many_vectors: tuple[int, ...] = (25_000, 50_000, 100_000)
+    many_vectors: tuple[int, ...] = (12_500, 25_000, 50_000)
     square: int = 4096
 
 

@@ -51,7 +51,7 @@ class Settings:
     channels: int = 2048
     class_prototypes: int = 12
     context_prototypes: int = 9
-    cases: tuple[Case, ...] = (Case(1, 3, ((32, 32), (16, 16), (48, 48), (64, 64))), Case(20, 1, ((32, 32),)))
+    cases: tuple[Case, ...] = (Case(1, 3, ((32, 32), (16, 16), (48, 48), (64, 64))), Case(10, 1, ((32, 32),)))
     seed: int = 0
 
 

@@ -44,7 +44,7 @@ class Settings:
         size: (H, W) of the photo.
     """
 
-    rounds: int = 2
+    rounds: int = 1
     photo_rounds: int = 1
     archs: tuple[str, ...] = ("torchvision/mobilenet_v2", "resnet50")
     size: tuple[int, int] = VOC_SIZE
