@@ -22,8 +22,9 @@ _STYLES = {  # Okabe & Ito's colours, told apart by every kind of eye; the marke
     "extract-features": ("#E69F00", "s"),
     "one at a time": ("#D55E00", "^"),
     "k-means": ("#009E73", "D"),
+    "folding, once a data set": ("#CC79A7", "v"),
 }
-_POINTS = list(_STYLES.values())
+_POINTS = list(_STYLES.values())[:4]
 _TITLES = {
     "images": "Number of photos",
     "classes": "Classes of the data set",
