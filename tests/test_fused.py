@@ -48,6 +48,10 @@ def convolved(size: int, *channels: int) -> nn.Module:
     return nn.Conv2d(*channels, size, padding=size // 2)
 
 
+def relued(*form: int) -> nn.Module:
+    return nn.Sequential(convolved(*form), nn.ReLU())
+
+
 class Residual(nn.Module):
     """A basic block of a ResNet, with a convolution as shortcut or none."""
 
@@ -101,6 +105,13 @@ class Doubled(nn.Module):
         return torch.add(self.two(input=grid), self.three(grid), alpha=3).relu() + torch.add(found, found)
 
 
+class Named(nn.Module):
+    """A ReLU that is no module."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return grid.relu_()
+
+
 class Branching(nn.Module):
     """A network that torch.fx cannot follow."""
 
@@ -113,20 +124,20 @@ class Branching(nn.Module):
 
 
 NETWORKS = {
-    "conv": nn.Sequential(convolved(3, 6, 6)),
+    "ReLU by name": nn.Sequential(convolved(3, 6, 6), Named()),
     "norm, ReLU6": nn.Sequential(convolved(5, 6, 8), nn.BatchNorm2d(8), nn.ReLU6(inplace=True), nn.Conv2d(8, 6, 1)),
     "norm without numbers": nn.Sequential(convolved(3, 6, 6), nn.BatchNorm2d(6, affine=False)),
     "groups, stride, dilation": nn.Sequential(nn.Conv2d(6, 12, 3, 2, 2, 2, 6, bias=False), nn.SiLU(), nn.ReLU()),
     "hardswish": nn.Sequential(nn.Conv2d(6, 6, (3, 1), padding=(1, 0)), nn.Hardswish(), convolved(3, 6, 6), nn.GELU()),
-    "padding in words": nn.Sequential(nn.Conv2d(6, 6, 3, padding="same"), nn.BatchNorm2d(6), convolved(3, 6, 6)),
-    "reflected": nn.Sequential(nn.Conv2d(6, 6, 3, padding=1, padding_mode="reflect"), convolved(3, 6, 6)),
+    "padding in words": nn.Sequential(nn.Conv2d(6, 6, 3, padding="same"), nn.BatchNorm2d(6), relued(3, 6, 6)),
+    "reflected": nn.Sequential(nn.Conv2d(6, 6, 3, padding=1, padding_mode="reflect"), relued(3, 6, 6)),
     "residual": Residual(shortcut=False, tail=nn.ReLU()),
     "residual of a convolution": Residual(shortcut=True, tail=nn.ReLU(inplace=True)),
     "residual without ReLU": Residual(shortcut=True, tail=nn.Identity()),
     "residual with ReLU6": Residual(shortcut=False, tail=nn.ReLU6()),
-    "preactivated": Preactivated(),
-    "asked twice": AskedTwice(),
-    "doubled": Doubled(),
+    "preactivated": nn.Sequential(Preactivated(), relued(3, 6, 6)),
+    "asked twice": nn.Sequential(AskedTwice(), relued(3, 6, 6)),
+    "doubled": nn.Sequential(Doubled(), relued(3, 6, 6)),
     "wide": nn.Sequential(convolved(3, 6, 256), convolved(3, 256, 256), nn.BatchNorm2d(256), nn.ReLU()),
     "wide with ReLU6": nn.Sequential(convolved(3, 6, 256), convolved(3, 256, 256), nn.ReLU6()),
 }
@@ -147,14 +158,14 @@ def test_a_fused_network_is_the_same_function(name):
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
-        ("norm, ReLU6", ["FusedConvolution"] * 2),
+        ("norm, ReLU6", ["FusedConvolution", "Conv2d"]),
+        ("ReLU by name", ["FusedConvolution"]),
         ("residual", ["FusedConvolution"] * 2),
         ("residual of a convolution", ["FusedConvolution"] * 3),
         ("residual with ReLU6", ["FusedConvolution"] * 2 + ["ReLU6"]),
-        ("hardswish", ["FusedConvolution"] * 2 + ["GELU"]),
-        ("asked twice", ["FusedConvolution", "BatchNorm2d"]),
-        ("wide", ["FusedConvolution", "WinogradConvolution"]),
-        ("wide with ReLU6", ["FusedConvolution"] * 2),
+        ("hardswish", ["FusedConvolution", "Conv2d", "GELU"]),
+        ("wide", ["Conv2d", "WinogradConvolution"]),
+        ("wide with ReLU6", ["Conv2d", "FusedConvolution"]),
     ],
 )
 def test_what_follows_a_convolution_and_nothing_else_asks_for_is_part_of_it(name, steps):
@@ -164,14 +175,31 @@ def test_what_follows_a_convolution_and_nothing_else_asks_for_is_part_of_it(name
     assert [type(module).__name__ for module in called] == steps
 
 
-def test_a_network_without_convolutions_is_left_alone():
+def test_a_network_with_nothing_to_fuse_is_left_alone():
     assert fused(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))) is None
+    assert fused(nn.Sequential(convolved(3, 6, 6), nn.GELU())) is None
+
+
+class Remembers(nn.Module):
+    """A module that keeps what it saw."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        self.seen = grid
+        return grid
+
+
+def test_what_a_module_keeps_of_a_pass_is_not_what_torch_fx_saw():
+    network = nn.Sequential(convolved(3, 6, 6), nn.ReLU(), Remembers()).requires_grad_(False)
+    network(torch.ones(1, 6, 2, 2))
+    seen = network[2].seen
+    assert fused(network) is not None
+    assert network[2].seen is seen
 
 
 def test_a_convolution_with_a_hook_is_left_alone():
     conv = convolved(3, 3, 6)
     conv.register_forward_hook(lambda module, given, found: found + 1)
-    assert fused(nn.Sequential(conv)) is None
+    assert fused(nn.Sequential(conv, nn.ReLU())) is None
 
 
 @pytest.fixture(scope="module")
@@ -207,12 +235,12 @@ def test_a_classifier_is_as_it_was_after_it_was_fused():
 
 
 def test_only_float32_on_a_cpu_with_onednn_is_fused(monkeypatch):
-    net = classifier_of(convolved(3, 3, 6), 6)
+    net = classifier_of(relued(3, 3, 6), 6)
     assert fused_network(net, "float32") is not None
     assert fused_network(net, "bfloat16") is None
     assert fused_network(net.to("meta"), "float32") is None
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
-    assert fused_network(classifier_of(convolved(3, 3, 6), 6), "float32") is None
+    assert fused_network(classifier_of(relued(3, 3, 6), 6), "float32") is None
 
 
 def test_a_network_that_cannot_be_followed_is_carried_out_as_it_is(caplog):
@@ -228,7 +256,7 @@ def test_a_fused_network_that_computes_other_features_is_not_used(caplog, monkey
         return 2 * torch.ones(grid.shape[0], 6, *grid.shape[2:])
 
     monkeypatch.setattr(FusedConvolution, "forward", twice)
-    net = classifier_of(convolved(3, 3, 6), 6)
+    net = classifier_of(relued(3, 3, 6), 6)
     images = torch.randn(1, 3, 8, 8)
     assert torch.equal(network_of(net, "fused", "float32")(images), net.features(images))
     assert "'tiny' would have other features when fused: it is carried out as it is" in caplog.text

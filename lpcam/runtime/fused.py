@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def fused(network: nn.Module) -> fx.GraphModule | None:
     """Return a network of the same function with fused convolutions, None where it has none that could be.
 
     Args:
-        network: In eval mode, its weights on the CPU and frozen; left as it is, and shared where nothing is fused.
+        network: In eval mode, its weights on the CPU and frozen; left as it is; tensors are shared where they can be.
 
     Raises:
         Exception: torch.fx cannot follow the network; of many kinds.
@@ -84,12 +85,14 @@ def fused(network: nn.Module) -> fx.GraphModule | None:
     >>> [type(module).__name__ for module in fused(net).children()]
     ['FusedConvolution']
     """
-    traced = fx.symbolic_trace(network)
+    tensors = (*network.parameters(), *network.buffers())
+    # A copy of the modules, not of their tensors: what a module keeps of a forward pass would be no numbers here.
+    traced = fx.symbolic_trace(deepcopy(network, {id(tensor): tensor for tensor in tensors}))
     modules = dict(traced.named_modules())
-    found = [node for node in traced.graph.nodes if _can_fuse(node, modules)]
-    for index, node in enumerate(found):
-        chain = _chain(node, modules)
-        _replace(traced, chain, _module(chain, modules), f"fused_{index}")
+    chains = [_chain(node, modules) for node in traced.graph.nodes if _can_fuse(node, modules)]
+    found = [(chain, module) for chain in chains if (module := _module(chain, modules)) is not None]
+    for index, (chain, module) in enumerate(found):
+        _replace(traced, chain, module, f"fused_{index}")
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced if found else None
@@ -186,7 +189,8 @@ def _module_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> nn.Module | N
     return modules[str(node.target)] if node.op == "call_module" and len(node.args) == 1 and not node.kwargs else None
 
 
-def _module(chain: _Chain, modules: Mapping[str, nn.Module]) -> nn.Module:
+def _module(chain: _Chain, modules: Mapping[str, nn.Module]) -> nn.Module | None:
+    """Return what takes the place of a chain, None where a convolution stands alone and is as well left."""
     conv: Any = _module_of(chain.conv, modules)
     norm: Any = chain.norm and _module_of(chain.norm, modules)
     if norm is not None:
@@ -194,7 +198,7 @@ def _module(chain: _Chain, modules: Mapping[str, nn.Module]) -> nn.Module:
     ending = (chain.activation and _ending(chain.activation, modules)) or _NONE
     if ending in (_NONE, _RELU) and applies(conv):
         return WinogradConvolution(conv, relu=ending == _RELU)
-    return FusedConvolution(conv, ending)
+    return FusedConvolution(conv, ending) if len(chain.nodes) > 1 else None
 
 
 def _replace(traced: fx.GraphModule, chain: _Chain, module: nn.Module, name: str) -> None:
