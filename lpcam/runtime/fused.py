@@ -158,7 +158,8 @@ def _can_fuse(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
 def _chain(conv: fx.Node, modules: Mapping[str, nn.Module]) -> _Chain:
     """Return what follows a convolution and nothing else asks for.
 
-    A sum counts where it follows at once: then nothing in between changes, in place, what the convolution reads.
+    A sum counts where it follows at once: then its other term is there already, and nothing in between changes, in
+    place, what the convolution reads.
     """
     norm = _then(conv, lambda node: type(_module_of(node, modules)) is nn.BatchNorm2d)
     last = norm or conv
@@ -204,7 +205,7 @@ def _module(chain: _Chain, modules: Mapping[str, nn.Module]) -> nn.Module | None
 def _replace(traced: fx.GraphModule, chain: _Chain, module: nn.Module, name: str) -> None:
     traced.add_module(name, module)
     others = [] if chain.total is None else [term for term in chain.total.args if term not in chain.nodes]
-    with traced.graph.inserting_before(chain.total or chain.conv):
+    with traced.graph.inserting_before(chain.conv):
         replacement = traced.graph.call_module(name, (chain.conv.args[0], *others))
     chain.nodes[-1].replace_all_uses_with(replacement)
     for node in reversed(chain.nodes):
