@@ -124,6 +124,13 @@ class Branching(nn.Module):
         return self.conv(grid) if grid.shape[2] > 4 else grid
 
 
+def steps_of(network: nn.Module) -> list[str]:
+    """Return the modules that a fused network calls, in order."""
+    modules = dict(network.named_modules())
+    called = [modules[node.target] for node in network.graph.nodes if node.op == "call_module"]
+    return [type(module).__name__ for module in called]
+
+
 NETWORKS = {
     "ReLU by name": nn.Sequential(convolved(3, 6, 6), Named()),
     "norm, ReLU6": nn.Sequential(convolved(5, 6, 8), nn.BatchNorm2d(8), nn.ReLU6(inplace=True), nn.Conv2d(8, 6, 1)),
@@ -170,15 +177,30 @@ def test_a_fused_network_is_the_same_function(name):
     ],
 )
 def test_what_follows_a_convolution_and_nothing_else_asks_for_is_part_of_it(name, steps):
-    found = fused(random_norms(NETWORKS[name]))
-    modules = dict(found.named_modules())
-    called = [modules[node.target] for node in found.graph.nodes if node.op == "call_module"]
-    assert [type(module).__name__ for module in called] == steps
+    assert steps_of(fused(random_norms(NETWORKS[name]))) == steps
 
 
 def test_a_network_with_nothing_to_fuse_is_left_alone():
     assert fused(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))) is None
     assert fused(nn.Sequential(convolved(3, 6, 6), nn.GELU())) is None
+
+
+@pytest.mark.parametrize(
+    ("act", "steps"),
+    [
+        (nn.ReLU, ["FusedConvolution"]),
+        (nn.Identity, ["FusedConvolution"]),
+        (nn.Tanh, ["FusedConvolution", "Tanh"]),
+    ],
+)
+def test_a_norm_of_timm_with_its_activation_is_part_of_the_convolution(act, steps):
+    layers = pytest.importorskip("timm.layers")
+    norm = layers.BatchNormAct2d(6, act_layer=act, inplace=False)
+    network = random_norms(nn.Sequential(convolved(3, 6, 6), norm))
+    found, grid = fused(network), torch.randn(2, 6, 7, 8)
+    assert steps_of(found) == steps
+    assert apart(found(grid), network(grid)) < 1e-5
+    assert isinstance(network[1], layers.BatchNormAct2d)
 
 
 class Remembers(nn.Module):

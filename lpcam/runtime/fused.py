@@ -85,9 +85,7 @@ def fused(network: nn.Module) -> fx.GraphModule | None:
     >>> [type(module).__name__ for module in fused(net).children()]
     ['FusedConvolution']
     """
-    tensors = (*network.parameters(), *network.buffers())
-    # A copy of the modules, not of their tensors: what a module keeps of a forward pass would be no numbers here.
-    traced = fx.symbolic_trace(deepcopy(network, {id(tensor): tensor for tensor in tensors}))
+    traced = fx.symbolic_trace(_prepared(network))
     modules = dict(traced.named_modules())
     chains = [_chain(node, modules) for node in traced.graph.nodes if _can_fuse(node, modules)]
     found = [(chain, module) for chain in chains if (module := _module(chain, modules)) is not None]
@@ -146,6 +144,27 @@ class _Chain:
     def nodes(self) -> list[fx.Node]:
         """Those that are there, in order."""
         return [node for node in (self.conv, self.norm, self.total, self.activation) if node is not None]
+
+
+def _prepared(network: nn.Module) -> nn.Module:
+    """Return a copy of the modules, with the same tensors, in which timm's norms with an activation are two modules.
+
+    A copy, because a module may keep what it sees of a forward pass, and torch.fx shows it no numbers.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    prepared = deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    for parent in list(prepared.modules()):
+        for name, child in parent.named_children():
+            if type(child).__name__ == "BatchNormAct2d" and type(child.drop) is nn.Identity:
+                setattr(parent, name, _apart(child))
+    return prepared
+
+
+def _apart(child: Any) -> nn.Module:
+    norm = nn.BatchNorm2d(child.num_features, child.eps, affine=child.affine, device="meta").eval()
+    norm.load_state_dict(child.state_dict(), strict=False, assign=True)
+    norm.requires_grad_(False)
+    return norm if type(child.act) is nn.Identity else nn.Sequential(norm, child.act)
 
 
 def _can_fuse(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
