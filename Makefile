@@ -54,7 +54,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Under ten minutes on two cores; `make bench-real` needs the photos and takes hours.
+# benchmarks/README.md says how long it takes; `make bench-real` needs the photos and takes hours.
 bench: setup
 	for name in startup map_stage propagation kmeans_speed generate_speed memory peers cost; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
