@@ -126,9 +126,9 @@ class Forward:
         """Read photos of one size and make their views; a photo that cannot be read, or held, is a `Failure`."""
         try:
             loaded = unless_exhausted(lambda: self._read(photos))
+            return loaded or self._too_large(photos[0], photo_size(photos[0].path))
         except LpcamError as error:
             return Failure(photos[0].name, str(error))
-        return loaded or Failure(photos[0].name, self._too_large("it"))
 
     def each(
         self, batches: Sequence[tuple[Photo, ...]], readers: int, work: Callable[[Loaded], Result]
@@ -159,19 +159,20 @@ class Forward:
                 yield loaded, result
                 return
             if alone:
-                height, width = loaded.size
-                yield Failure(loaded.photos[0].name, self._too_large(f"a photo of {height}×{width} px"))
+                yield self._too_large(loaded.photos[0], loaded.size)
                 return
             self._too_many_pixels = loaded.pixels
         self.halved += 1
         for half in loaded.halves():
             yield from self._fitted(half, work)
 
-    def _too_large(self, what: str) -> str:
+    def _too_large(self, photo: Photo, size: tuple[int, int]) -> Failure:
+        height, width = size
         scales = ",".join(f"{scale:g}" for scale in self.scales)
-        return (
-            f"out of memory: {what} at the scales {scales} does not fit into what is free of {self.device}: free some, "
-            "leave out the largest of --scales, or scale the photo down"
+        return Failure(
+            photo.name,
+            f"out of memory: a photo of {height}×{width} px at the scales {scales} does not fit into what is free of "
+            f"{self.device}: free some, leave out the largest of --scales, or scale the photo down",
         )
 
     def _read(self, photos: Sequence[Photo]) -> Loaded:
@@ -354,8 +355,8 @@ def load_ahead(
 ) -> Iterator[Loaded | Failure]:
     """Yield every batch loaded, in order, while ``workers`` threads load the next ones.
 
-    At most ``workers`` + 1 batches are in memory. A batch that fails is loaded again photo by photo, so that one
-    broken photo takes no other with it.
+    At most ``workers`` + 1 batches are in memory. A batch that fails is loaded again when it is its turn, photo by
+    photo: one broken photo takes no other with it, and one that found no room beside the batch before may find it then.
     """
     if workers == 0:
         for batch in batches:
@@ -381,7 +382,7 @@ def load_ahead(
 def _one_by_one(
     load: Callable[[Sequence[Photo]], Loaded | Failure], batch: tuple[Photo, ...], result: Loaded | Failure
 ) -> Iterator[Loaded | Failure]:
-    if isinstance(result, Loaded) or len(batch) == 1:
+    if isinstance(result, Loaded):
         yield result
     else:
         for photo in batch:

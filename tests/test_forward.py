@@ -245,7 +245,23 @@ def test_photos_that_do_not_fit_while_they_are_read_are_read_one_by_one(tmp_path
     found = list(forward.each([tuple(photos)], 1, lambda loaded: [photo.name for photo in loaded.photos]))
     assert [of if isinstance(of, Failure) else of[1] for of in found] == [["p0"], found[1], ["p2"]]
     assert isinstance(found[1], Failure)
-    assert found[1].reason.startswith("out of memory: it at the scales 1 does not fit")
+    assert found[1].reason.startswith("out of memory: a photo of 8×8 px at the scales 1 does not fit")
+
+
+def test_a_photo_that_found_no_room_beside_the_batch_before_is_read_when_that_is_done(tmp_path, monkeypatch):
+    photos, readings = of_one_size(tmp_path, 2), []
+    forward = Forward(tiny_classifier([[1.0, 0, 0]]), (1.0,))
+
+    def read(path):
+        readings.append(path.stem)
+        if readings.count("p1") == 1 and path.stem == "p1":
+            raise MemoryError
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr("lpcam.forward.read_photo", read)
+    found = [names for _, names in forward.each([(photo,) for photo in photos], 1, lambda loaded: loaded.photos)]
+    assert found == [(photos[0],), (photos[1],)]
+    assert readings == ["p0", "p1", "p1"]
 
 
 def test_a_mistake_of_ours_in_the_work_is_not_taken_for_a_want_of_memory(tmp_path):
