@@ -20,6 +20,7 @@ from lpcam.report.seeds import Seeds
 from lpcam.training.demo import DemoRecipe
 
 CLASSES = ("cow", "train")
+PHOTOS = 16  # of the demo
 
 
 def square_photo(folder: Path, name: str, *, label: int, rows: int, side: int = 8) -> Photo:
@@ -50,6 +51,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     kept = root / "result.pickle"
     with locked(file_lock(kept)):
         if not kept.exists():
-            result = run_demo(root / "demo", seed=1, train=30, val=2, recipe=DemoRecipe(epochs=10))
+            result = run_demo(root / "demo", seed=1, train=PHOTOS, val=2, recipe=DemoRecipe(epochs=10))
             kept.write_bytes(pickle.dumps(result))
         return cast("DemoResult", pickle.loads(kept.read_bytes()))

@@ -18,6 +18,7 @@ from lpcam.report.page import Page, render
 from lpcam.report.whole import write_report
 from lpcam.sources import DataSource
 from lpcam.workspace import Workspace
+from tests.report.conftest import PHOTOS
 
 
 class Checker(HTMLParser):
@@ -79,7 +80,7 @@ def test_what_is_doubtful_is_said(workspace, demo):
     workspace.failures.write_text(lines)
     result = write_report(workspace)
     assert "generate failed on train_0003: a <broken> photo" in result.notices
-    assert "CAM: 1 of 30 photos have no seed" in result.notices
+    assert f"CAM: 1 of {PHOTOS} photos have no seed" in result.notices
     html = result.page.read_text(encoding="utf-8")
     assert "a &lt;broken&gt; photo" in html
     assert ("the one of the highest z was taken" in html) == any(
@@ -90,18 +91,19 @@ def test_what_is_doubtful_is_said(workspace, demo):
 def test_all_photos_all_methods_and_all_prototypes_are_there(demo):
     data = data_of(demo.page)
     assert [method["title"] for method in data["methods"]] == ["CAM", "class prototypes only", "LPCAM", "LPCAM, PAMR"]
-    assert len(data["photos"]) == 30
+    assert len(data["photos"]) == PHOTOS
     for entry in data["prototypes"]:
         counts = demo.prototypes[entry["name"]]
         assert sum(sight["object"] for sight in entry["sights"]) == counts["class_prototypes"]
         assert sum(not sight["object"] for sight in entry["sights"]) == counts["context_prototypes"]
 
 
-def test_the_page_keeps_its_size(workspace):
+def test_the_page_keeps_its_size(workspace, monkeypatch):
+    monkeypatch.setattr("lpcam.report.whole._MILLION", 600_000)
     roomy = write_report(workspace)
     tight = write_report(workspace, megabytes=1)
-    assert tight.size < 1_000_000 < roomy.size
-    assert tight.shown == roomy.shown == 30
+    assert tight.size < 600_000 < roomy.size
+    assert tight.shown == roomy.shown == PHOTOS
     assert tight.notices == roomy.notices
 
 
@@ -131,7 +133,7 @@ def test_names_cannot_leave_their_place():
 def test_the_command_says_where_the_page_is(workspace):
     result = CliRunner().invoke(main, ["report", "-w", str(workspace.root), "--photos", "5"])
     assert result.exit_code == 0, result.output
-    assert "done: page of 5 of 30 photos and 3 methods" in result.output
+    assert f"done: page of 5 of {PHOTOS} photos and 3 methods" in result.output
     assert str(workspace.root / "report/index.html") in result.output
     found = CliRunner().invoke(main, ["report", "-w", str(workspace.root), "--photos", "5", "--json"])
     assert json.loads(found.stdout)["shown"] == 5
