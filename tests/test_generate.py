@@ -147,8 +147,12 @@ def methods_on(device: str) -> dict[str, Method]:
         }
 
 
-@pytest.mark.parametrize("propagation", [Propagation(), Propagation(Walk(), "pamr")], ids=["plain", "propagated"])
-def test_no_map_makes_the_host_wait_for_a_gpu(monkeypatch, propagation):
+@pytest.mark.parametrize(
+    ("names", "propagation"),
+    [((), Propagation()), (("lpcam",), Propagation(Walk(), "pamr"))],
+    ids=["every method", "propagated"],
+)
+def test_no_map_makes_the_host_wait_for_a_gpu(monkeypatch, names, propagation):
     """Forwards are queued one after the other; a call that waits for the device in between would leave it idle."""
     monkeypatch.setattr(lpcam.forward, "_CudaClock", lpcam.forward._Clock)
     monkeypatch.setattr(lpcam.generate, "to_host", lambda maps: maps)  # into pinned memory, which needs a driver
@@ -159,7 +163,9 @@ def test_no_map_makes_the_host_wait_for_a_gpu(monkeypatch, propagation):
         forward = Forward(net, (1.0, 0.5, 1.5))
         loaded = Loaded(photos, (24, 32), (torch.zeros(3, 24, 32, 3, dtype=torch.uint8),))
         waits.clear()  # what was made once
-        maps = lpcam.generate.activation_maps(forward, loaded, methods_on("cuda"), propagation=propagation)
+        methods = methods_on("cuda")
+        chosen = {name: methods[name] for name in names or methods}
+        maps = lpcam.generate.activation_maps(forward, loaded, chosen, propagation=propagation)
         assert not waits
         assert maps["lpcam"][0].high_res.is_cuda
 
