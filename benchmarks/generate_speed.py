@@ -43,7 +43,7 @@ from lpcam.forward import Forward, Loaded
 from lpcam.memory import reused_memory
 from lpcam.records import Execution, Photo
 from lpcam.refiners import get_refiner
-from lpcam.runtime import network_of
+from lpcam.runtime import networks_of
 from lpcam.runtime.equality import Network
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.views import view_size
@@ -180,7 +180,7 @@ class _Bench:
         self.published = _Published(source, data, settings.scales, prototypes)
         self.forward = Forward(source.load(len(data.open().classes), "cpu"), settings.scales)
         self.its_forwards: list[float] = []
-        self.fused = network_of(self.forward.classifier, "fused", "float32")
+        self.fused = networks_of(self.forward.classifier, "fused", "float32").features
         self.operations = operations(arch, settings.size, settings.scales)
         self.square = torch.rand(settings.square, settings.square)
 

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import TypeVar
 
@@ -24,7 +23,7 @@ from lpcam.memory import unless_exhausted
 from lpcam.precision import computing_in, resolve_precision
 from lpcam.records import Attention, Failure, Photo, ViewFeatures
 from lpcam.resampling import bicubic, is_settled
-from lpcam.runtime import LevelsNetwork, levels_network_of, network_of
+from lpcam.runtime import networks_of
 from lpcam.views import check_scales, normalised, view, view_size, with_mirror
 
 Result = TypeVar("Result")
@@ -99,8 +98,7 @@ class Forward:
         self.scales = check_scales(scales)
         self.device = classifier.class_weights.device
         self.precision = resolve_precision(precision, str(self.device))
-        self._runtime = runtime
-        self._network = network_of(self.classifier, runtime, self.precision)
+        self._networks = networks_of(self.classifier, runtime, self.precision)
         self._clock = _CudaClock() if self.device.type == "cuda" else _Clock()
         self.halved = 0
         self._too_many_pixels = math.inf  # of a batch that did not fit
@@ -253,20 +251,16 @@ class Forward:
 
     def _levels(self, images: Tensor) -> tuple[tuple[Tensor, ...], None]:
         with self._clock:
-            return self._levels_network(images), None
+            return self._networks.levels(images), None
 
     def _attended(self, images: Tensor) -> tuple[tuple[Tensor, ...], Attention]:
         with self._clock, computing_in(self.precision, str(self.device)):
             features, seen = self.classifier.attend(images)
         return (features,), Attention(seen.to_patches.float(), seen.among_patches.float())
 
-    @cached_property
-    def _levels_network(self) -> LevelsNetwork:
-        return levels_network_of(self.classifier, self._runtime, self.precision)
-
     def _timed(self, images: Tensor) -> Tensor:
         with self._clock:
-            features = self._network(images)
+            features = self._networks.features(images)
         return features.float()
 
 

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from lpcam import corridor
 from lpcam.backbones import load_classifier, load_trunk
 from lpcam.backbones.classifier import Blueprint, Classifier
+from lpcam.backbones.levels import Level, features_at
 from lpcam.forward import Forward
 from lpcam.records import Execution
-from lpcam.runtime import network_of, winograd
+from lpcam.runtime import networks_of, winograd
 from lpcam.runtime.fused import FusedConvolution, fused, fused_network
 from lpcam.runtime.winograd import WinogradConvolution, applies
 from lpcam.workspace import Workspace
@@ -235,16 +236,17 @@ def resnet50(tmp_path_factory):
 
 def test_resnet50_is_53_convolutions_and_a_pooling(resnet50):
     network = fused_network(resnet50, "float32")
-    assert Counter(type(module).__name__ for module in network.children() if not list(module.children())) == {
+    assert Counter(type(module).__name__ for module in network.modules() if not list(module.children())) == {
         "FusedConvolution": 45,
         "WinogradConvolution": 8,  # all 3×3 ones of 256 channels or more but for the strided
         "MaxPool2d": 1,
     }
     images = torch.randn(2, 3, 70, 101).to(memory_format=torch.channels_last)
-    expected = resnet50.features(images)
-    found = network(images)
-    assert apart(found, expected) < 1e-4
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    expected, found = resnet50.levels(images), network(images)
+    assert len(found) == len(expected) == 4
+    for ours, theirs in zip(found, expected, strict=True):
+        assert apart(ours, theirs) < 1e-4
+        assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_classifier_is_as_it_was_after_it_was_fused():
@@ -255,6 +257,30 @@ def test_a_classifier_is_as_it_was_after_it_was_fused():
     network(images)
     assert torch.equal(net.features(images), before)
     assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+
+
+def of_two_levels() -> Classifier:
+    """A network whose second stage changes the first level in place."""
+    stages = nn.Sequential(convolved(3, 3, 6), nn.ReLU(inplace=True), relued(3, 6, 6)).requires_grad_(False)
+    blueprint = Blueprint(stages, ("0", "1", "2"), "fc.weight", stride=1, levels=(Level(0, 6),))
+    return Classifier("tiny", blueprint, "2", 1, torch.ones(2, 6), "0" * 64)
+
+
+def test_every_level_of_a_fused_network_is_that_of_torch():
+    net, images = of_two_levels(), torch.randn(2, 3, 9, 7)
+    networks = networks_of(net, "fused", "float32")
+    found, expected = networks.levels(images), net.levels(images)
+    assert steps_of(fused_network(net, "float32")) == ["Conv2d", "ReLU", "FusedConvolution"]
+    assert [apart(*pair) < 1e-5 for pair in zip(found, expected, strict=True)] == [True, True]
+    assert torch.equal(networks.features(images), found[-1])
+
+
+def test_a_fused_network_with_another_level_is_not_used(monkeypatch, caplog):
+    monkeypatch.setattr(
+        "lpcam.runtime.fused.features_at", lambda *given: (features_at(*given)[0] + 1, features_at(*given)[1])
+    )
+    assert fused_network(of_two_levels(), "float32") is None
+    assert "'tiny' would have other features when fused" in caplog.text
 
 
 def test_only_float32_on_a_cpu_with_onednn_is_fused(monkeypatch):
@@ -270,7 +296,7 @@ def test_a_network_that_cannot_be_followed_is_carried_out_as_it_is(caplog):
     caplog.set_level("INFO", logger="lpcam.runtime")
     net = classifier_of(Branching(), 6)
     images = torch.randn(1, 3, 8, 8)
-    assert torch.equal(network_of(net, "fused", "float32")(images), net.features(images))
+    assert torch.equal(networks_of(net, "fused", "float32").features(images), net.features(images))
     assert "'tiny' is carried out as it is: symbolically traced variables" in caplog.text
 
 
@@ -281,7 +307,7 @@ def test_a_fused_network_that_computes_other_features_is_not_used(caplog, monkey
     monkeypatch.setattr(FusedConvolution, "forward", twice)
     net = classifier_of(relued(3, 3, 6), 6)
     images = torch.randn(1, 3, 8, 8)
-    assert torch.equal(network_of(net, "fused", "float32")(images), net.features(images))
+    assert torch.equal(networks_of(net, "fused", "float32").features(images), net.features(images))
     assert "'tiny' would have other features when fused: it is carried out as it is" in caplog.text
 
 
@@ -301,9 +327,10 @@ def test_by_default_generate_fuses_and_writes_the_seeds_of_torch(data, classifie
 
 def test_forward_takes_the_fused_network(resnet50):
     images = torch.randn(1, 3, 64, 64).to(memory_format=torch.channels_last)
-    found = Forward(resnet50, (1.0,))._network(images)
-    assert torch.equal(found, fused_network(resnet50, "float32")(images))
-    assert not torch.equal(found, resnet50.features(images))  # which differ by rounding
+    networks, expected = Forward(resnet50, (1.0,))._networks, fused_network(resnet50, "float32")(images)
+    assert torch.equal(networks.features(images), expected[-1])
+    assert all(map(torch.equal, networks.levels(images), expected))
+    assert not any(map(torch.equal, expected, resnet50.levels(images)))  # which differ by rounding
 
 
 @pytest.mark.parametrize("relu", [False, True])

@@ -11,7 +11,7 @@ from torch import nn
 
 from lpcam.backbones.classifier import Blueprint, Classifier
 from lpcam.errors import LpcamError
-from lpcam.runtime import network_of
+from lpcam.runtime import networks_of
 from tests.tiny import tiny_classifier
 
 
@@ -34,7 +34,7 @@ class Remembered(nn.Module):
 def test_openvino_computes_the_same_at_every_size_and_batch(precision, tolerance):
     pytest.importorskip("openvino")
     net = convolutions()
-    network = network_of(net, "openvino", precision)
+    network = networks_of(net, "openvino", precision).features
     for shape in ((1, 3, 40, 56), (4, 3, 33, 71)):
         images = torch.randn(shape).to(memory_format=torch.channels_last)
         expected, found = net.features(images), network(images)
@@ -44,7 +44,7 @@ def test_openvino_computes_the_same_at_every_size_and_batch(precision, tolerance
 
 def test_openvino_keeps_what_it_gave_before():
     pytest.importorskip("openvino")
-    network = network_of(convolutions(), "openvino", "float32")
+    network = networks_of(convolutions(), "openvino", "float32").features
     first = network(torch.ones(1, 3, 32, 32))
     kept = first.clone()
     network(torch.zeros(1, 3, 32, 32))
@@ -54,37 +54,37 @@ def test_openvino_keeps_what_it_gave_before():
 def test_a_network_that_openvino_computes_differently_is_refused():
     pytest.importorskip("openvino")
     with pytest.raises(LpcamError, match="OpenVINO cannot carry out 'convolutions' as torch does: leave --runtime out"):
-        network_of(convolutions(Remembered()), "openvino", "float32")
+        networks_of(convolutions(Remembered()), "openvino", "float32")
 
 
 def test_a_machine_without_openvino_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(LpcamError, match="pip install 'lpcam\\[openvino\\]'"):
-        network_of(convolutions(), "openvino", "float32")
+        networks_of(convolutions(), "openvino", "float32")
 
 
 def test_openvino_has_no_float16_on_the_cpu():
     with pytest.raises(LpcamError, match="in float32 or bfloat16, not on cpu in float16: leave --runtime out"):
-        network_of(convolutions(), "openvino", "float16")
+        networks_of(convolutions(), "openvino", "float16")
 
 
 def test_compile_goes_through_torch_compile_with_sizes_left_open(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda call, dynamic: compiled.append(dynamic) or call)
-    network = network_of(tiny_classifier([[1.0, 0, 0]]), "compile", "float32")
-    assert compiled == [True]
+    network = networks_of(tiny_classifier([[1.0, 0, 0]]), "compile", "float32").features
+    assert compiled == [True, True]  # features and levels
     assert network(torch.ones(1, 3, 8, 12)).tolist() == [[[[1, 1, 1], [1, 1, 1]]] * 3]
 
 
 def test_compile_without_a_compiler_says_what_to_install(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(LpcamError, match="--compile needs a C\\+\\+ compiler on the CPU: install g\\+\\+"):
-        network_of(tiny_classifier([[1.0, 0, 0]]), "compile", "float32")
+        networks_of(tiny_classifier([[1.0, 0, 0]]), "compile", "float32")
 
 
 def test_an_unknown_runtime_is_named_with_the_nearest():
     with pytest.raises(LpcamError, match="openvino"):
-        network_of(tiny_classifier([[1.0, 0, 0]]), "openvin", "float32")
+        networks_of(tiny_classifier([[1.0, 0, 0]]), "openvin", "float32")
 
 
 @pytest.mark.parametrize(

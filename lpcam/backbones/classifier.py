@@ -118,6 +118,7 @@ class Classifier(nn.Module):
         mean: Subtracted from an RGB image in 0..1, one a colour.
         std: Then divides it.
         minimum_side: An image needs at least so many px on each side.
+        levels_before_last: Where the levels of the network end, but for its last; see `lpcam.backbones.levels`.
         level_channels: C_l of every level, the last is C.
         extras: What the training of SIPE or CPAL added.
 
@@ -150,7 +151,7 @@ class Classifier(nn.Module):
         self.num_classes, self.channels = class_weights.shape
         self.stages = nn.ModuleList(stages_up_to(blueprint, layer))
         self.extras = extras
-        self._levels = blueprint.levels
+        self.levels_before_last = blueprint.levels
         self.level_channels = (*(level.channels for level in blueprint.levels), self.channels)
         self.register_buffer("class_weights", class_weights)
         self.requires_grad_(False)
@@ -184,7 +185,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: ``images`` is not [N, 3, H, W].
         """
-        return self._at(self._levels, images)
+        return self._at(self.levels_before_last, images)
 
     def require_attention(self) -> None:
         """Refuse a network that `attend` cannot be asked of.

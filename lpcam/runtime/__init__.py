@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -16,26 +17,36 @@ from torch import Tensor
 from lpcam.backbones.classifier import Classifier
 from lpcam.errors import LpcamError, unknown
 from lpcam.precision import computing_in
-from lpcam.runtime.equality import Network
+from lpcam.runtime.equality import LevelsNetwork, Network
 from lpcam.runtime.fused import fused_network
 from lpcam.runtime.openvino import openvino_network
 
 RUNTIMES = ("fused", "torch", "compile", "openvino")
 """The first is the default."""
 
-LevelsNetwork = Callable[[Tensor], tuple[Tensor, ...]]
-"""Takes images [N, 3, H, W] to the features [N, C_l, h_l, w_l] of every level."""
-
 Result = TypeVar("Result")
 
 
-def network_of(classifier: Classifier, runtime: str, precision: str) -> Network:
+@dataclass(frozen=True)
+class Networks:
+    """A classifier's network as a runtime carries it out.
+
+    Attributes:
+        features: Gives f(x).
+        levels: Gives the features of every level, of which f(x) are the last.
+    """
+
+    features: Network
+    levels: LevelsNetwork
+
+
+def networks_of(classifier: Classifier, runtime: str, precision: str) -> Networks:
     """Return the classifier's network as a runtime carries it out.
 
     Args:
         classifier: On its device.
-        runtime: One of `RUNTIMES`. ``fused`` is ``torch`` where nothing can be fused. All but these two take their
-            time at the start; sizes stay open.
+        runtime: One of `RUNTIMES`. ``fused`` is ``torch`` where nothing can be fused; OpenVINO leaves all levels but
+            the last to torch. All but these two take their time at the start; sizes stay open.
         precision: Number format of the forward passes, see `lpcam.precision`.
 
     Raises:
@@ -43,34 +54,24 @@ def network_of(classifier: Classifier, runtime: str, precision: str) -> Network:
     """
     if runtime not in RUNTIMES:
         raise unknown("runtime", runtime, RUNTIMES)
+    device = classifier.class_weights.device
+    features: Network = classifier.features
+    levels: LevelsNetwork = classifier.levels
     if runtime == "openvino":
-        return openvino_network(classifier, precision)
-    device = classifier.class_weights.device
-    fused = fused_network(classifier, precision) if runtime == "fused" else None
-    network: Network = _compiled(classifier.features, device) if runtime == "compile" else fused or classifier.features
-
-    def run(images: Tensor) -> Tensor:
-        with computing_in(precision, str(device)):
-            return network(images)
-
-    return run
+        features = openvino_network(classifier, precision)
+    elif runtime == "compile":
+        features, levels = _compiled(features, device), _compiled(levels, device)
+    elif runtime == "fused" and (found := fused_network(classifier, precision)):
+        features, levels = _last_of(found), found
+    return Networks(_in(precision, device, features), _in(precision, device, levels))
 
 
-def levels_network_of(classifier: Classifier, runtime: str, precision: str) -> LevelsNetwork:
-    """Return the same for the features of every level of the network; OpenVINO leaves it to torch.
+def _last_of(levels: LevelsNetwork) -> Network:
+    return lambda images: levels(images)[-1]
 
-    Args:
-        classifier: As `network_of` takes it.
-        runtime: Likewise.
-        precision: Likewise.
 
-    Raises:
-        LpcamError: as `network_of`.
-    """
-    device = classifier.class_weights.device
-    network = _compiled(classifier.levels, device) if runtime == "compile" else classifier.levels
-
-    def run(images: Tensor) -> tuple[Tensor, ...]:
+def _in(precision: str, device: torch.device, network: Callable[[Tensor], Result]) -> Callable[[Tensor], Result]:
+    def run(images: Tensor) -> Result:
         with computing_in(precision, str(device)):
             return network(images)
 

@@ -24,8 +24,9 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lpcam.backbones.classifier import Classifier
+from lpcam.backbones.levels import features_at
 from lpcam.errors import LpcamError
-from lpcam.runtime.equality import Network, require_equal
+from lpcam.runtime.equality import LevelsNetwork, require_equal
 from lpcam.runtime.winograd import WinogradConvolution, applies
 
 Ending = tuple[str, list[float], str]
@@ -46,11 +47,12 @@ _TOLERANCE = 1e-4  # of the largest feature
 _LOG = logging.getLogger(__name__)
 
 
-def fused_network(classifier: Classifier, precision: str) -> Network | None:
+def fused_network(classifier: Classifier, precision: str) -> LevelsNetwork | None:
     """Return the classifier's network with its convolutions fused, or None where torch carries it out as it is.
 
     That is on other devices and in other precisions, where torch was built without oneDNN, where torch.fx cannot follow
-    the network, and where there is nothing to fuse.
+    the network, and where there is nothing to fuse. All levels are given, as they are there anyway: so there is one
+    copy of the fused weights.
 
     Args:
         classifier: On its device; left as it is.
@@ -60,7 +62,7 @@ def fused_network(classifier: Classifier, precision: str) -> Network | None:
     if device.type != "cpu" or precision != "float32" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     try:
-        network = fused(nn.Sequential(*classifier.stages))
+        network = fused(_Levels(classifier))
         if network is not None:
             require_equal(network, classifier, "torch", _TOLERANCE)
     except LpcamError:
@@ -122,6 +124,17 @@ class FusedConvolution(nn.Module):
             return convolve.default(grid, *weights, *self._ending)  # type: ignore[no-any-return]
         ending = (None, [], None) if self._ending == _NONE else self._ending
         return convolve.binary(grid, other, *weights, "add", 1.0, *ending)  # type: ignore[no-any-return]
+
+
+class _Levels(nn.Module):
+    """A classifier's network as one module, which gives the features of every level."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self._stages, self._before_last = classifier.stages, classifier.levels_before_last
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return features_at(self._before_last, self._stages, images)
 
 
 @dataclass(frozen=True)

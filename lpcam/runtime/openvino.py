@@ -39,7 +39,7 @@ def openvino_network(classifier: Classifier, precision: str) -> Network:
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(model([images.contiguous().numpy()], share_inputs=True)[0])
 
-    require_equal(run, classifier, _TITLE, _TOLERANCES[precision])
+    require_equal(lambda images: (run(images),), classifier, _TITLE, _TOLERANCES[precision])
     return run
 
 

@@ -21,6 +21,7 @@ _TILE, _STEP = 6, 4  # pixels of a tile's side that are read, and that are writt
 _FLOATS = 2**22  # of a block of transformed tiles: some megabytes, which stay near the processor
 _LEAST_TILES = 192  # of a block: fewer would read the kernels again for too little
 
+_PART = 2**14  # numbers of every place of a kernel that are transformed at a time, in the cache
 _LEAST_CHANNELS = 256  # with fewer the transformations cost what the products save
 
 _KERNEL = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))  # 24 G
@@ -47,10 +48,13 @@ class WinogradConvolution(nn.Module):
     def __init__(self, conv: nn.Conv2d, *, relu: bool) -> None:
         """Take the weights of a convolution for which `applies` holds, or would but for its few channels."""
         super().__init__()
-        weight = conv.weight.detach().permute(3, 2, 1, 0).double().contiguous()  # columns, rows, C, C'
+        weight = conv.weight.detach().permute(3, 2, 1, 0).reshape(9, -1)  # columns, rows, C, C'
         to_tiles = torch.tensor(_KERNEL, dtype=torch.float64) / 24
-        kernels = torch.kron(to_tiles, to_tiles) @ weight.view(9, -1)
-        self.register_buffer("kernels", kernels.float().view(_TILE**2, *weight.shape[2:]))
+        transform = torch.kron(to_tiles, to_tiles)
+        kernels = weight.new_empty(_TILE**2, weight.shape[1])
+        for kernel, part in zip(kernels.split(_PART, dim=1), weight.split(_PART, dim=1), strict=True):
+            kernel.copy_(transform @ part.double())
+        self.register_buffer("kernels", kernels.view(-1, conv.in_channels, conv.out_channels))
         self.register_buffer("bias", torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach())
         self.relu = relu
 

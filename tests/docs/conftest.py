@@ -11,7 +11,6 @@ import pytest
 
 from tests.docs.following import ROOT
 
-
 OUTSIDE = ("README.md", "CHANGELOG.md", "benchmarks/README.md", "mkdocs.yml")
 
 
