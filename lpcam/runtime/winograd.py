@@ -52,8 +52,9 @@ class WinogradConvolution(nn.Module):
         to_tiles = torch.tensor(_KERNEL, dtype=torch.float64) / 24
         transform = torch.kron(to_tiles, to_tiles)
         kernels = weight.new_empty(_TILE**2, weight.shape[1])
-        for kernel, part in zip(kernels.split(_PART, dim=1), weight.split(_PART, dim=1), strict=True):
-            kernel.copy_(transform @ part.double())
+        for first in range(0, weight.shape[1], _PART):
+            part = slice(first, first + _PART)
+            kernels[:, part] = transform @ weight[:, part].double()
         self.register_buffer("kernels", kernels.view(-1, conv.in_channels, conv.out_channels))
         self.register_buffer("bias", torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach())
         self.relu = relu
