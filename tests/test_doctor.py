@@ -19,16 +19,18 @@ from PIL import Image
 
 from benchmarks.isolated import in_new_process, peak_growth
 from lpcam import corridor
+from lpcam.backbones import load_classifier, load_trunk
 from lpcam.datasets import photo_size
 from lpcam.doctor import BROKEN, DOUBTFUL, OK, Planned, disk, machine, packages, plan
 from lpcam.doctor.diagnosis import Diagnosis
-from lpcam.doctor.plan import Photos, feature_bytes, forward_bytes, seed_bytes
+from lpcam.doctor.plan import Photos, feature_bytes, forward_bytes, network_bytes, seed_bytes
 from lpcam.forward import Forward
 from lpcam.generate import generate
 from lpcam.methods.cam import Cam
 from lpcam.profiles import get_profile
 from lpcam.records import Execution, Photo
 from lpcam.refiners import REFINERS, get_refiner
+from lpcam.runtime.fused import fused_network
 from lpcam.sources import DataSource
 from lpcam.workspace import Workspace
 from tests.conftest import make_voc
@@ -385,6 +387,27 @@ def peak_of_a_photo(folder: str, arch: str, size: list[int]) -> dict[str, int]:
     return {"bytes": peak_growth(call)}
 
 
+@pytest.mark.parametrize("arch", ["resnet50", "torchvision/resnet18"])
+def test_the_memory_of_a_network_is_about_what_was_said(arch, tmp_path):
+    trunk = load_trunk(arch, None)
+    torch.save(trunk.checkpoint(torch.ones(2, trunk.channels)), tmp_path / "weights.pth")
+    net = load_classifier(arch, tmp_path / "weights.pth")
+    plain, fused = bytes_of(net), bytes_of(net, fused_network(net, "float32"))
+    assert network_bytes(arch, None, fused=False) == pytest.approx(plain, rel=0.01)
+    assert network_bytes(arch, None, fused=True) == pytest.approx(fused, rel=0.02)
+    assert fused > 2 * plain
+
+
+def bytes_of(*networks):
+    """Return the bytes of all tensors that modules hold, each once."""
+    held = [vars(module) for network in networks for module in network.modules()]
+    values = [
+        value for own in held for value in (*own.values(), *own["_parameters"].values(), *own["_buffers"].values())
+    ]
+    storages = {value.untyped_storage().data_ptr(): value.nbytes for value in values if isinstance(value, torch.Tensor)}
+    return sum(storages.values())
+
+
 def planned_run(monkeypatch, free, *arguments):
     monkeypatch.setattr(plan, "free_bytes", lambda folder: free)
     answer = doctor("--json", *arguments)
@@ -412,6 +435,7 @@ def test_a_photo_larger_than_the_memory_is_doubtful(larger, tmp_path, monkeypatc
     found = planned_run(monkeypatch, (10**12, None), "-w", tmp_path / "w", *data, "--arch", "demo")[1]["largest photo"]
     assert found["state"] == DOUBTFUL
     assert found["facts"]["size"] == [140, 140]
+    assert 0 < found["facts"]["network_bytes"] < found["facts"]["needed_bytes"]
     assert "leave out the largest of --scales" in found["advice"]
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _NEEDED = ("numpy", "PIL", "safetensors", "torch")
 _MOST_HEADERS = 2000
 _NEARLY_FULL = 0.9
+_HOST = "memory"  # in messages, where others name their GPU
 _FLOAT = 4  # bytes
 _HELD = 2.5
 """Memory of a forward pass over what goes into and out of its widest layer: skip connections and work space are held
@@ -155,6 +156,30 @@ def forward_bytes(arch: str, stride: int | None, scales: Sequence[float], size: 
     return round(2 * views + _HELD * network.widest(network.view(size, max(scales))) + maps)
 
 
+def network_bytes(arch: str, stride: int | None, *, fused: bool) -> int:
+    """Return about how much memory a network takes before it sees a photo: its weights, and those of its fused form.
+
+    Args:
+        arch: Architecture.
+        stride: Output stride; None for the architecture's default.
+        fused: Whether it is carried out fused: a convolution's weights are there once more then, or, where they are
+            transformed for Winograd's products, four times.
+
+    Raises:
+        LpcamError: architecture or stride do not exist.
+    """
+    from torch import nn
+
+    from lpcam.runtime.winograd import applies
+
+    stages = nn.ModuleList(_Network(arch, stride).stages)
+    floats = sum(tensor.numel() for tensor in (*stages.parameters(), *stages.buffers()))
+    if fused:
+        convolutions = [module for module in stages.modules() if type(module) is nn.Conv2d]
+        floats += sum(conv.weight.numel() * (4 if applies(conv) else 1) for conv in convolutions)
+    return floats * _FLOAT
+
+
 def _basis(workspace: Workspace) -> Basis | None:
     from lpcam.corridor.basis import read_basis
     from lpcam.store import MANIFEST
@@ -244,10 +269,15 @@ def _largest(planned: Planned, basis: Basis | None, photos: Photos) -> Iterator[
     stride = planned.stride if planned.arch or not basis else basis.classifier.stride
     scales = check_scales(planned.scales or (basis.scales if basis else PUBLISHED_SCALES))
     photo, size = photos.largest
-    needed = forward_bytes(arch, stride, scales, size, max(1, len(photo.labels)))
     free, where = _free_memory()
-    facts = {"photo": photo.name, "size": list(size), "needed_bytes": needed, "free_bytes": free}
-    found = f"{photo.name}, {size[0]}×{size[1]}, needs about {in_bytes(needed)} at scale {max(scales):g}"
+    network = network_bytes(arch, stride, fused=where == _HOST)
+    needed = network + forward_bytes(arch, stride, scales, size, max(1, len(photo.labels)))
+    facts: dict[str, Any] = {"photo": photo.name, "size": list(size)}
+    facts |= {"network_bytes": network, "needed_bytes": needed, "free_bytes": free}
+    found = (
+        f"{photo.name}, {size[0]}×{size[1]}, needs about {in_bytes(needed)} at scale {max(scales):g}, "
+        f"{in_bytes(network)} of it the network"
+    )
     if free is None:
         yield Diagnosis("largest photo", OK, found, facts=facts)
         return
@@ -264,7 +294,7 @@ def _free_memory() -> tuple[int | None, str]:
 
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0]), torch.cuda.get_device_name()
-    return memory_bytes()[1], "memory"
+    return memory_bytes()[1], _HOST
 
 
 def _bytes_in(folder: Path) -> int:
@@ -295,7 +325,7 @@ class _Network:
 
         blueprint, self.channels = untrained(arch, stride)
         self._minimum_side = blueprint.minimum_side
-        self._stages = stages_up_to(blueprint, blueprint.stages[-1])
+        self.stages = stages_up_to(blueprint, blueprint.stages[-1])
 
     def view(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """Return the size of a photo at a scale."""
@@ -316,7 +346,7 @@ class _Network:
             tensors = [entry for entry in (*given, made) if hasattr(entry, "numel")]
             most[0] = max(most[0], sum(entry.numel() * _FLOAT for entry in tensors))
 
-        layers = [layer for stage in self._stages for layer in stage.modules() if not list(layer.children())]
+        layers = [layer for stage in self.stages for layer in stage.modules() if not list(layer.children())]
         hooks = [layer.register_forward_hook(count) for layer in layers]
         try:
             self._features(size, 2)
@@ -331,4 +361,4 @@ class _Network:
         from lpcam.backbones.levels import features_at
 
         with torch.inference_mode():
-            return features_at((), self._stages, torch.empty(count, 3, *size, device="meta"))[-1]
+            return features_at((), self.stages, torch.empty(count, 3, *size, device="meta"))[-1]
