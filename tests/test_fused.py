@@ -110,8 +110,19 @@ class Doubled(nn.Module):
 class Named(nn.Module):
     """A ReLU that is no module."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = convolved(3, 6, 6)
+
     def forward(self, grid: Tensor) -> Tensor:
-        return grid.relu_()
+        return self.conv(grid).relu_()
+
+
+class PaddedToEven(nn.Conv2d):
+    """A convolution that does by the size of its input what torch.fx cannot follow, as timm's of TensorFlow."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return super().forward(F.pad(grid, (0, 1)) if grid.shape[3] % 2 else grid)
 
 
 class Branching(nn.Module):
@@ -133,7 +144,8 @@ def steps_of(network: nn.Module) -> list[str]:
 
 
 NETWORKS = {
-    "ReLU by name": nn.Sequential(convolved(3, 6, 6), Named()),
+    "ReLU by name": Named(),
+    "padded to even": nn.Sequential(relued(3, 6, 6), PaddedToEven(6, 6, 1), nn.BatchNorm2d(6), relued(3, 6, 6)),
     "norm, ReLU6": nn.Sequential(convolved(5, 6, 8), nn.BatchNorm2d(8), nn.ReLU6(inplace=True), nn.Conv2d(8, 6, 1)),
     "norm without numbers": nn.Sequential(convolved(3, 6, 6), nn.BatchNorm2d(6, affine=False)),
     "groups, stride, dilation": nn.Sequential(nn.Conv2d(6, 12, 3, 2, 2, 2, 6, bias=False), nn.SiLU(), nn.ReLU()),
@@ -169,6 +181,7 @@ def test_a_fused_network_is_the_same_function(name):
     [
         ("norm, ReLU6", ["FusedConvolution", "Conv2d"]),
         ("ReLU by name", ["FusedConvolution"]),
+        ("padded to even", ["FusedConvolution", "PaddedToEven", "BatchNorm2d", "FusedConvolution"]),
         ("residual", ["FusedConvolution"] * 2),
         ("residual of a convolution", ["FusedConvolution"] * 3),
         ("residual with ReLU6", ["FusedConvolution"] * 2 + ["ReLU6"]),

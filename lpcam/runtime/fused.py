@@ -87,7 +87,8 @@ def fused(network: nn.Module) -> fx.GraphModule | None:
     >>> [type(module).__name__ for module in fused(net).children()]
     ['FusedConvolution']
     """
-    traced = fx.symbolic_trace(_prepared(network))
+    prepared = _prepared(network)
+    traced = fx.GraphModule(prepared, _Tracer().trace(prepared))
     modules = dict(traced.named_modules())
     chains = [_chain(node, modules) for node in traced.graph.nodes if _can_fuse(node, modules)]
     found = [(chain, module) for chain in chains if (module := _module(chain, modules)) is not None]
@@ -157,6 +158,14 @@ class _Chain:
     def nodes(self) -> list[fx.Node]:
         """Those that are there, in order."""
         return [node for node in (self.conv, self.norm, self.total, self.activation) if node is not None]
+
+
+class _Tracer(fx.Tracer):
+    """Follows modules that hold others; one that holds none is a step, and may do by the sizes it sees what it likes."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        alone = not list(module.children()) and not isinstance(module, nn.Sequential)  # an empty one is no step
+        return alone or super().is_leaf_module(module, name)
 
 
 def _prepared(network: nn.Module) -> nn.Module:
