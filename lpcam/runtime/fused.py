@@ -161,7 +161,7 @@ class _Chain:
 
 
 class _Tracer(fx.Tracer):
-    """Follows modules that hold others; one that holds none is a step, and may do by the sizes it sees what it likes."""
+    """Follows modules that hold others; one that holds none is a step, whatever it does by the sizes it sees."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         alone = not list(module.children()) and not isinstance(module, nn.Sequential)  # an empty one is no step
