@@ -15,6 +15,7 @@ DOZEN = Settings(
     archs=("resnet50",),
     photos=12,
     rounds=4,
+    compiled=True,
     variants=(
         ("float32", "fused"),
         ("float32", "torch"),

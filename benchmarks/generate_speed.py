@@ -51,6 +51,7 @@ from lpcam.workspace import Workspace
 
 FORWARDS = "forwards alone"
 FUSED = "forwards alone, fused"
+COMPILED = "forwards alone, torch.compile"
 PRODUCTS = "as many operations in large matrix products"
 ONE_AT_A_TIME = "one at a time"
 ITS_FORWARDS = "forwards within one at a time"
@@ -74,6 +75,7 @@ class Settings:
         rounds: Times every side is run, each time on other photos.
         workers: Threads that read photos ahead.
         square: Side of the large matrices.
+        compiled: Whether the forwards alone go through torch.compile too, which takes a minute or two to begin.
     """
 
     archs: tuple[str, ...] = (_MAIN,)
@@ -89,6 +91,7 @@ class Settings:
     rounds: int = 2
     workers: int = 1
     square: int = 4096
+    compiled: bool = False
 
 
 DRY = Settings(
@@ -180,15 +183,18 @@ class _Bench:
         self.published = _Published(source, data, settings.scales, prototypes)
         self.forward = Forward(source.load(len(data.open().classes), "cpu"), settings.scales)
         self.its_forwards: list[float] = []
-        self.fused = networks_of(self.forward.classifier, "fused", "float32").features
+        self.alone: dict[str, Network] = {
+            name: networks_of(self.forward.classifier, runtime, "float32").features
+            for name, runtime in ((FORWARDS, "torch"), (FUSED, "fused"), (COMPILED, "compile"))
+            if name != COMPILED or settings.compiled
+        }
         self.operations = operations(arch, settings.size, settings.scales)
         self.square = torch.rand(settings.square, settings.square)
 
     def measure(self) -> dict[str, Any]:
         """Return the seconds of every side, the ratios and how far the seeds are apart."""
         sides: dict[str, Callable[[str], float]] = {
-            FORWARDS: partial(self._forwards, self.forward.classifier.features),
-            FUSED: partial(self._forwards, self.fused),
+            **{name: partial(self._forwards, network) for name, network in self.alone.items()},
             PRODUCTS: self._products,
             **{f"generate {name}": self._generator(name) for name in self.executions},
             ONE_AT_A_TIME: self._one_at_a_time,
