@@ -25,6 +25,7 @@ from lpcam.methods.cam import class_activation
 from lpcam.methods.lpcam import prototype_activation
 from lpcam.profiles import get_profile
 from lpcam.prototypes import Centres, Prototypes, Provenance
+from lpcam.records import Execution
 from lpcam.views import normalise, sum_high_res
 from lpcam.workspace import Workspace
 
@@ -55,9 +56,10 @@ def net(checkpoint) -> UserNet:
 
 @pytest.fixture
 def run(tmp_path, data, classifier) -> Workspace:
-    """The corridor on the same photos."""
-    workspace = Workspace(tmp_path / "w")
-    corridor.run(workspace, data, classifier, methods=("cam", "lpcam"), scales=SCALES, profile=PROFILE)
+    """The corridor on the same photos, its network as it is."""
+    workspace, execution = Workspace(tmp_path / "w"), Execution(runtime="torch")
+    options = {"methods": ("cam", "lpcam"), "scales": SCALES, "profile": PROFILE}
+    corridor.run(workspace, data, classifier, execution=execution, **options)
     return workspace
 
 
