@@ -32,6 +32,7 @@ from lpcam.records import Execution, Photo
 from lpcam.refiners import REFINERS, get_refiner
 from lpcam.runtime.fused import fused_network
 from lpcam.sources import DataSource
+from lpcam.views import PUBLISHED_SCALES
 from lpcam.workspace import Workspace
 from tests.conftest import make_voc
 
@@ -369,7 +370,8 @@ def test_a_long_list_is_looked_at_in_part(larger, monkeypatch):
 )
 def test_the_memory_of_a_photo_is_about_what_was_said(tmp_path, arch, size):
     measured = in_new_process(peak_of_a_photo, folder=str(tmp_path), arch=arch, size=list(size))["bytes"]
-    assert 0.5 < forward_bytes(arch, None, (1.0, 2.0), size, 2) / measured < 2
+    # Fused, a MobileNetV2 needs about half of what is said, which counts its norms and activations too.
+    assert 0.5 < forward_bytes(arch, None, (1.0, 2.0), size, 2) / measured < 2.5
 
 
 def peak_of_a_photo(folder: str, arch: str, size: list[int]) -> dict[str, int]:
@@ -435,8 +437,14 @@ def test_a_photo_larger_than_the_memory_is_doubtful(larger, tmp_path, monkeypatc
     found = planned_run(monkeypatch, (10**12, None), "-w", tmp_path / "w", *data, "--arch", "demo")[1]["largest photo"]
     assert found["state"] == DOUBTFUL
     assert found["facts"]["size"] == [140, 140]
-    assert 0 < found["facts"]["network_bytes"] < found["facts"]["needed_bytes"]
+    facts, (photo, size) = found["facts"], looked_at(larger).largest
+    assert facts["network_bytes"] == network_bytes("demo", None, fused=True)
+    alone = forward_bytes("demo", None, PUBLISHED_SCALES, size, len(photo.labels))
+    assert facts["needed_bytes"] == facts["network_bytes"] + alone
     assert "leave out the largest of --scales" in found["advice"]
+    monkeypatch.setattr(plan, "_free_memory", lambda: (10_000_000, "NVIDIA H200"))
+    found = planned_run(monkeypatch, (10**12, None), "-w", tmp_path / "w", *data, "--arch", "demo")[1]["largest photo"]
+    assert found["facts"]["network_bytes"] == network_bytes("demo", None, fused=False)
 
 
 def test_a_workspace_says_its_own_photos_and_network(larger, classifier, tmp_path, monkeypatch):

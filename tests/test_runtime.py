@@ -82,6 +82,13 @@ def test_compile_without_a_compiler_says_what_to_install(monkeypatch):
         networks_of(tiny_classifier([[1.0, 0, 0]]), "compile", "float32")
 
 
+def test_levels_are_computed_in_the_same_precision_as_features():
+    net, images = convolutions(), torch.randn(1, 3, 32, 48)
+    networks = networks_of(net, "torch", "bfloat16")
+    assert networks.levels(images)[-1].dtype == torch.bfloat16
+    assert torch.equal(networks.levels(images)[-1], networks.features(images))
+
+
 def test_an_unknown_runtime_is_named_with_the_nearest():
     with pytest.raises(LpcamError, match="openvino"):
         networks_of(tiny_classifier([[1.0, 0, 0]]), "openvin", "float32")
