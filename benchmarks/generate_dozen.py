@@ -1,6 +1,6 @@
-"""The comparison of `benchmarks/generate_speed.py` on a dozen photos, three a round: ResNet-50 alone, ten minutes.
+"""The comparison of `benchmarks/generate_speed.py` on a dozen photos, three a round: ResNet-50 alone.
 
-Every runtime is in it. Where the processor has bfloat16 units the record is `generate_dozen_bfloat16`, so that both
+Every runtime is in it, torch.compile by its forwards alone. Where the processor has bfloat16 units the record is `generate_dozen_bfloat16`, so that both
 kinds of machine stand side by side. Not part of ``make bench``, which measures fewer photos.
 """
 

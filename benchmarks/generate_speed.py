@@ -75,7 +75,7 @@ class Settings:
         rounds: Times every side is run, each time on other photos.
         workers: Threads that read photos ahead.
         square: Side of the large matrices.
-        compiled: Whether the forwards alone go through torch.compile too, which takes a minute or two to begin.
+        compiled: Whether the forwards alone go through torch.compile too, which takes long to begin.
     """
 
     archs: tuple[str, ...] = (_MAIN,)
