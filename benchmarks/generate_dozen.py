@@ -1,7 +1,8 @@
 """The comparison of `benchmarks/generate_speed.py` on a dozen photos, three a round: ResNet-50 alone.
 
-Every runtime is in it, torch.compile by its forwards alone. Where the processor has bfloat16 units the record is `generate_dozen_bfloat16`, so that both
-kinds of machine stand side by side. Not part of ``make bench``, which measures fewer photos.
+Every runtime is in it, torch.compile by its forwards alone. Where the processor has bfloat16 units the record is
+`generate_dozen_bfloat16`, so that both kinds of machine stand side by side. Not part of ``make bench``, which measures
+fewer photos.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,7 @@ def feature_bytes(arch: str, stride: int | None, dtype: str, photos: Photos) -> 
 
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    network = _Network(arch, stride)
+    network = _network(arch, stride)
     a_value = DTYPES[dtype].itemsize
     positions = {size: math.prod(network.grid(size)) for size in {size for _, size in photos.sized}}
     each = (positions[size] * (network.channels * a_value + len(photo.labels) * _FLOAT) for photo, size in photos.sized)
@@ -150,7 +151,7 @@ def forward_bytes(arch: str, stride: int | None, scales: Sequence[float], size: 
     Raises:
         LpcamError: architecture or stride do not exist.
     """
-    network = _Network(arch, stride)
+    network = _network(arch, stride)
     views = sum(3 * _FLOAT * math.prod(network.view(size, scale)) for scale in scales)
     maps = (len(scales) + 2) * classes * math.prod(size) * _FLOAT
     return round(2 * views + _HELD * network.widest(network.view(size, max(scales))) + maps)
@@ -172,7 +173,7 @@ def network_bytes(arch: str, stride: int | None, *, fused: bool) -> int:
 
     from lpcam.runtime.winograd import applies
 
-    stages = nn.ModuleList(_Network(arch, stride).stages)
+    stages = nn.ModuleList(_network(arch, stride).stages)
     floats = sum(tensor.numel() for tensor in (*stages.parameters(), *stages.buffers()))
     if fused:
         convolutions = [module for module in stages.modules() if type(module) is nn.Conv2d]
@@ -314,6 +315,11 @@ def _seed_size(refiner: str, name: str, size: tuple[int, int], classes: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         family.write(Path(folder), name, ActivationMaps(tuple(range(classes)), strided, high_res))
         return _bytes_in(Path(folder))
+
+
+@cache
+def _network(arch: str, stride: int | None) -> _Network:
+    return _Network(arch, stride)
 
 
 class _Network:
