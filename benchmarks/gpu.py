@@ -311,7 +311,7 @@ class _Rates:
         settings = self.settings
         execution = Execution(settings.device, workers=settings.workers, batch_size=batch_size, precision=precision)
         out = self.root / "methods" if choice else self._seeds(precision, batch_size)
-        for _ in range(2):  # the first warms up
+        for _ in range(min(2, settings.repeats)):  # the first warms up
             report = generate(self.workspace, out=out, execution=execution, overwrite=True, **choice)
         return {
             "images_per_second": report.images / report.seconds,

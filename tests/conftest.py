@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,13 @@ REAL_DATA = Path(os.environ.get("LPCAM_REAL_DATA", Path(__file__).parents[2] / "
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores, since many tests wait for processes of their own; a few gigabytes hold four."""
     return min(4, 1 + usable_cores())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

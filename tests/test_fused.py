@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import FrozenBatchNorm2d
 
 from lpcam import corridor
 from lpcam.backbones import load_classifier, load_trunk
@@ -143,7 +144,34 @@ def steps_of(network: nn.Module) -> list[str]:
     return [type(module).__name__ for module in called]
 
 
+class FixedNorm(nn.BatchNorm2d):
+    """As IRN writes it: what it keeps of its training is used in training too."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return F.batch_norm(
+            grid, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
+
+
+class CappedNorm(nn.BatchNorm2d):
+    """A batch norm and something else."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return super().forward(grid).clamp(-1, 1)
+
+
+def frozen_norm(channels: int) -> nn.Module:
+    """torchvision's, of which the numbers are buffers."""
+    numbers = {name: torch.rand(channels) + 0.5 for name in ("weight", "bias", "running_mean", "running_var")}
+    norm = FrozenBatchNorm2d(channels)
+    norm.load_state_dict(numbers)
+    return norm
+
+
 NETWORKS = {
+    "norm of IRN": nn.Sequential(convolved(3, 6, 6), FixedNorm(6), nn.ReLU()),
+    "norm of torchvision": nn.Sequential(convolved(3, 6, 6), frozen_norm(6), nn.ReLU()),
+    "norm that does more": nn.Sequential(convolved(3, 6, 6), CappedNorm(6), relued(3, 6, 6)),
     "ReLU by name": Named(),
     "padded to even": nn.Sequential(relued(3, 6, 6), PaddedToEven(6, 6, 1), nn.BatchNorm2d(6), relued(3, 6, 6)),
     "norm, ReLU6": nn.Sequential(convolved(5, 6, 8), nn.BatchNorm2d(8), nn.ReLU6(inplace=True), nn.Conv2d(8, 6, 1)),
@@ -182,6 +210,9 @@ def test_a_fused_network_is_the_same_function(name):
         ("norm, ReLU6", ["FusedConvolution", "Conv2d"]),
         ("ReLU by name", ["FusedConvolution"]),
         ("padded to even", ["FusedConvolution", "PaddedToEven", "BatchNorm2d", "FusedConvolution"]),
+        ("norm of IRN", ["FusedConvolution"]),
+        ("norm of torchvision", ["FusedConvolution"]),
+        ("norm that does more", ["Conv2d", "CappedNorm", "FusedConvolution"]),
         ("residual", ["FusedConvolution"] * 2),
         ("residual of a convolution", ["FusedConvolution"] * 3),
         ("residual with ReLU6", ["FusedConvolution"] * 2 + ["ReLU6"]),
@@ -237,6 +268,13 @@ def test_a_convolution_with_a_hook_is_left_alone():
     conv = convolved(3, 3, 6)
     conv.register_forward_hook(lambda module, given, found: found + 1)
     assert fused(nn.Sequential(conv, nn.ReLU())) is None
+
+
+def test_a_norm_with_a_hook_stays_a_norm():
+    norm = nn.BatchNorm2d(6)
+    norm.register_forward_hook(lambda module, given, found: found + 1)
+    network = random_norms(nn.Sequential(convolved(3, 3, 6), norm, relued(3, 6, 6)))
+    assert steps_of(fused(network)) == ["Conv2d", "BatchNorm2d", "FusedConvolution"]
 
 
 @pytest.fixture(scope="module")

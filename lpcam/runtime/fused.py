@@ -191,9 +191,7 @@ def _apart(child: Any) -> nn.Module:
 
 def _can_fuse(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
     conv = _module_of(node, modules)
-    if type(conv) is not nn.Conv2d or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
-        return False
-    return not (conv._forward_hooks or conv._forward_pre_hooks)
+    return type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 def _chain(conv: fx.Node, modules: Mapping[str, nn.Module]) -> _Chain:
@@ -202,7 +200,7 @@ def _chain(conv: fx.Node, modules: Mapping[str, nn.Module]) -> _Chain:
     A sum counts where it follows at once: then its other term is there already, and nothing in between changes, in
     place, what the convolution reads.
     """
-    norm = _then(conv, lambda node: type(_module_of(node, modules)) is nn.BatchNorm2d)
+    norm = _then(conv, lambda node: _is_norm(_module_of(node, modules)))
     last = norm or conv
     total = _then(last, _is_sum) if last.next in last.users and last in (conv, conv.next) else None
     endings = (_RELU,) if total else tuple(_ENDINGS.values())
@@ -221,6 +219,21 @@ def _is_sum(node: fx.Node) -> bool:
     return node.target in _SUMS and not node.kwargs and len(terms) == 2 and all(isinstance(t, fx.Node) for t in terms)
 
 
+def _is_norm(module: Any) -> bool:
+    """Return whether a module is a batch norm in eval mode, by its class or by what it makes of some numbers.
+
+    IRN's FixedBatchNorm and torchvision's FrozenBatchNorm2d name their numbers as torch does.
+    """
+    if type(module) is nn.BatchNorm2d:
+        return True
+    names = ("running_mean", "running_var", "weight", "bias", "eps")
+    if any(getattr(module, name, None) is None for name in names):
+        return False
+    numbers = (module.running_mean, module.running_var, module.weight, module.bias)
+    grid = torch.tensor([-9.0, -1.0, 1.0, 9.0]).expand(1, len(numbers[0]), 1, 4)
+    return torch.allclose(module(grid), F.batch_norm(grid, *numbers, eps=module.eps), rtol=1e-5, atol=1e-5)
+
+
 def _ending(node: fx.Node, modules: Mapping[str, nn.Module]) -> Ending | None:
     if node.op == "call_module":
         return _ENDINGS.get(type(_module_of(node, modules)))
@@ -228,7 +241,11 @@ def _ending(node: fx.Node, modules: Mapping[str, nn.Module]) -> Ending | None:
 
 
 def _module_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> nn.Module | None:
-    return modules[str(node.target)] if node.op == "call_module" and len(node.args) == 1 and not node.kwargs else None
+    """Return the module that a node calls with one grid and nothing else; none that is watched by hooks."""
+    if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+        return None
+    module = modules[str(node.target)]
+    return None if module._forward_hooks or module._forward_pre_hooks else module
 
 
 def _module(chain: _Chain, modules: Mapping[str, nn.Module]) -> nn.Module | None:

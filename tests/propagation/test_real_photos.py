@@ -12,7 +12,7 @@ from lpcam.propagation import Propagation, Walk
 from lpcam.sources import ClassifierSource, DataSource
 from lpcam.workspace import Workspace
 
-PHOTOS = 12
+PHOTOS = 8
 
 
 @pytest.mark.real
@@ -25,7 +25,7 @@ def test_every_step_raises_the_miou(tmp_path: Path, real_data: Path):
     weights = real_data / "data/weights/mobilenet_v2_voc20.pth"
     workspace = Workspace(tmp_path / "w")
     corridor.extract_features(
-        workspace, source, ClassifierSource("torchvision/mobilenet_v2", weights, stride=16), scales=(1.0, 0.5)
+        workspace, source, ClassifierSource("torchvision/mobilenet_v2", weights, stride=16), scales=(1.0,)
     )
     found = []
     for propagation in (Propagation(), Propagation(Walk()), Propagation(Walk(), "pamr")):

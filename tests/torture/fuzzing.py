@@ -275,14 +275,17 @@ def _where(error: BaseException) -> str:
 
 def _listing(world: Path) -> set[tuple[str, tuple[int, int]]]:
     """Return everything in the world beside ``out``, and around it."""
-    found = set()
-    for folder, names, entries in os.walk(world.parent):
-        if Path(folder) == world:
-            names[:] = [name for name in names if name != "out"]
-        for name in (*names, *entries):
-            path = os.path.join(folder, name)  # noqa: PTH118 - a thousand times
-            state = os.lstat(path)
-            found.add((path, (state.st_size, state.st_mtime_ns if name in entries else 0)))
+    found: set[tuple[str, tuple[int, int]]] = set()
+    folders, out = [os.fspath(world.parent)], os.fspath(world / "out")
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                inner, state = entry.is_dir(follow_symlinks=False), entry.stat(follow_symlinks=False)
+                if entry.path == out:
+                    continue
+                found.add((entry.path, (state.st_size, 0 if inner else state.st_mtime_ns)))
+                if inner:
+                    folders.append(entry.path)
     return found
 
 
