@@ -48,12 +48,12 @@ class Settings:
     """
 
     arch: str = "torchvision/mobilenet_v2"
-    counts: tuple[int, ...] = (40, 160)
+    counts: tuple[int, ...] = (32, 96)
     size: tuple[int, int] = VOC_SIZE
     classes: int = 2
     scales: tuple[float, ...] = (1.0,)
     shard_size: int = 8
-    many_counts: tuple[int, ...] = (12, 48)
+    many_counts: tuple[int, ...] = (12, 36)
     many_size: tuple[int, int] = (240, 320)
     many_spread: float = 0.4
     many_scales: tuple[float, ...] = PUBLISHED_SCALES

@@ -56,9 +56,12 @@ assert misfits({arch!r}, {{"cls_token": torch.zeros(1, 7, 384)}}, "a checkpoint"
     assert not found, "\n".join(found)
 
 
-def test_what_is_imported_is_said_with_the_way_to_it():
-    (line,) = (line for line in imported("import lpcam.report.sights") if line.startswith("scipy "))
-    assert "lpcam/report/sights.py:" in line
+def test_what_is_imported_is_said_with_the_way_to_it_and_no_list_of_architectures_needs_timm():
+    listed = "from lpcam.backbones import known_architectures; known_architectures()"
+    found = {line.partition(" ")[0]: line for line in imported(listed, "import lpcam.report.sights")}
+    assert "lpcam/report/sights.py:" in found["scipy"]
+    assert "torchvision" in found
+    assert "timm" not in found
 
 
 def test_what_is_only_looked_for_is_not_imported():
