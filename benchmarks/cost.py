@@ -72,7 +72,7 @@ class Settings:
     arch: str = "torchvision/mobilenet_v2"
     size: tuple[int, int] = (128, 160)
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
-    images: tuple[int, ...] = (3, 6, 12, 24)
+    images: tuple[int, ...] = (2, 4, 8, 16)
     classes: tuple[int, ...] = (5, 20, 80, 320)
     prototypes: tuple[int, ...] = (3, 6, 12, 24, 48)
     sides: tuple[int, ...] = (96, 128, 192, 256, 384)

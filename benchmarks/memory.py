@@ -48,7 +48,7 @@ class Settings:
     """
 
     arch: str = "torchvision/mobilenet_v2"
-    counts: tuple[int, ...] = (32, 96)
+    counts: tuple[int, ...] = (16, 144)
     size: tuple[int, int] = VOC_SIZE
     classes: int = 2
     scales: tuple[float, ...] = (1.0,)
