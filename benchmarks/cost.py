@@ -72,7 +72,7 @@ class Settings:
     arch: str = "torchvision/mobilenet_v2"
     size: tuple[int, int] = (128, 160)
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
-    images: tuple[int, ...] = (2, 4, 8, 16)
+    images: tuple[int, ...] = (3, 6, 12, 24)
     classes: tuple[int, ...] = (5, 20, 80, 320)
     prototypes: tuple[int, ...] = (3, 6, 12, 24, 48)
     sides: tuple[int, ...] = (96, 128, 192, 256, 384)
@@ -227,11 +227,14 @@ class _Bench:
         }
 
     def _in_turns(self, calls: Mapping[int, Callable[[], Seconds]]) -> list[Seconds]:
-        """Return the median of every series of every call, in rounds after one that warms up."""
+        """Return the median of every series of every call, in rounds after one that warms up.
+
+        Every other round goes the other way: a machine that slows down or speeds up meanwhile is no slope then.
+        """
         found: dict[int, list[Seconds]] = {value: [] for value in calls}
-        for _ in range(1 + self.settings.rounds):
-            for value, call in calls.items():
-                found[value].append(call())
+        for turn in range(1 + self.settings.rounds):
+            for value in sorted(calls, reverse=turn % 2 == 1):
+                found[value].append(calls[value]())
         return [
             {name: float(np.median([seconds[name] for seconds in every[1:]])) for name in every[0]}
             for every in found.values()
