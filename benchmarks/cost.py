@@ -10,13 +10,14 @@ an axis, everything else fixed:
 - side of a photo: seconds a photo of generate.
 
 Folding the prototypes, once a data set, stands beside them. The limit is the backbone's forwards, as generate counts
-them while reading and writing go on beside them. Within the last three sweeps the values take turns. A slope is that of
+them while reading and writing go on beside them. In every sweep the values take turns. A slope is that of
 the straight line through the logarithms: 1 is proportional, 0 is flat.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +73,7 @@ class Settings:
     arch: str = "torchvision/mobilenet_v2"
     size: tuple[int, int] = (128, 160)
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
-    images: tuple[int, ...] = (3, 6, 12, 24)
+    images: tuple[int, ...] = (2, 4, 8, 16)
     classes: tuple[int, ...] = (5, 20, 80, 320)
     prototypes: tuple[int, ...] = (3, 6, 12, 24, 48)
     sides: tuple[int, ...] = (96, 128, 192, 256, 384)
@@ -129,23 +130,22 @@ def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
 def _by_images(settings: Settings, root: Path, data: DataSource, source: ClassifierSource) -> list[Seconds]:
     """Run both stages for every number of photos, each in its own workspace."""
     names = [photo.name for photo in data.open().photos]
-    rows: list[Seconds] = []
-    for count in (settings.images[0], *settings.images):  # the first warms up
+    workspaces = (Workspace(root / f"work{number}") for number in itertools.count())
+
+    def both(count: int) -> Seconds:
         listed = root / "ImageSets" / "Segmentation" / f"first{count}.txt"
         listed.write_text("\n".join(names[:count]) + "\n", encoding="utf-8")
-        workspace = Workspace(root / f"work{count}-{len(rows)}")
-        some = data.with_split(f"first{count}")
+        workspace, some = next(workspaces), data.with_split(f"first{count}")
         extracted = extract_features(workspace, some, source, scales=settings.scales, execution=_EXECUTION)
         write_prototypes(workspace, 12, 9)
         generated = generate(workspace, execution=_EXECUTION)
-        rows.append(
-            {
-                "extract-features": extracted.seconds,
-                "generate": generated.seconds,
-                LIMIT: generated.backbone_seconds,
-            }
-        )
-    return rows[1:]
+        return {
+            "extract-features": extracted.seconds,
+            "generate": generated.seconds,
+            LIMIT: generated.backbone_seconds,
+        }
+
+    return _in_turns({count: partial(both, count) for count in settings.images}, settings.rounds)
 
 
 class _Bench:
@@ -161,7 +161,9 @@ class _Bench:
         """Generate with ever more classes in the data set."""
         photos = data.open().photos[: self.settings.photos]
         pairs = {count: [self._pair(12) for _ in range(count)] for count in self.settings.classes}
-        return self._in_turns({count: partial(self._generate, photos, pair) for count, pair in pairs.items()})
+        return _in_turns(
+            {count: partial(self._generate, photos, pair) for count, pair in pairs.items()}, self.settings.rounds
+        )
 
     def by_prototypes(self, data: DataSource) -> list[Seconds]:
         """Generate with ever more prototypes, ours and the published way."""
@@ -177,7 +179,7 @@ class _Bench:
             )
             return {**found, "one at a time": (time.perf_counter() - started) / len(photos)}
 
-        return self._in_turns({count: partial(both, pair) for count, pair in pairs.items()})
+        return _in_turns({count: partial(both, pair) for count, pair in pairs.items()}, self.settings.rounds)
 
     def by_centres(self) -> list[Seconds]:
         """Cluster with ever more centres, the number of iterations fixed."""
@@ -189,7 +191,7 @@ class _Bench:
             kmeans(vectors, count, seed=0, iterations=settings.iterations)
             return {"k-means": time.perf_counter() - started}
 
-        return self._in_turns({count: partial(call, count) for count in settings.prototypes})
+        return _in_turns({count: partial(call, count) for count in settings.prototypes}, self.settings.rounds)
 
     def by_sides(self) -> list[Seconds]:
         """Generate with ever larger photos."""
@@ -200,7 +202,7 @@ class _Bench:
             ).open()
             pairs = [self._pair(12) for _ in range(_CLASSES)]
             calls[side] = partial(self._generate, split.photos, pairs)
-        return self._in_turns(calls)
+        return _in_turns(calls, self.settings.rounds)
 
     def _pair(self, count: int) -> tuple[Tensor, Tensor]:
         """Return made-up class prototypes and context prototypes; what they are does not change the cost."""
@@ -226,19 +228,20 @@ class _Bench:
             LIMIT: report.backbone_seconds / len(photos),
         }
 
-    def _in_turns(self, calls: Mapping[int, Callable[[], Seconds]]) -> list[Seconds]:
-        """Return the median of every series of every call, in rounds after one that warms up.
 
-        Every other round goes the other way: a machine that slows down or speeds up meanwhile is no slope then.
-        """
-        found: dict[int, list[Seconds]] = {value: [] for value in calls}
-        for turn in range(1 + self.settings.rounds):
-            for value in sorted(calls, reverse=turn % 2 == 1):
-                found[value].append(calls[value]())
-        return [
-            {name: float(np.median([seconds[name] for seconds in every[1:]])) for name in every[0]}
-            for every in found.values()
-        ]
+def _in_turns(calls: Mapping[int, Callable[[], Seconds]], rounds: int) -> list[Seconds]:
+    """Return the median of every series of every call, in rounds after one that warms up.
+
+    Every other round goes the other way: a machine that slows down or speeds up meanwhile is no slope then.
+    """
+    found: dict[int, list[Seconds]] = {value: [] for value in calls}
+    for turn in range(1 + rounds):
+        for value in sorted(calls, reverse=turn % 2 == 1):
+            found[value].append(calls[value]())
+    return [
+        {name: float(np.median([seconds[name] for seconds in every[1:]])) for name in every[0]}
+        for every in found.values()
+    ]
 
 
 def _series(axis: str, values: Sequence[int], unit: str, rows: Sequence[Seconds]) -> dict[str, Any]:
