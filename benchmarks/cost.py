@@ -81,7 +81,7 @@ class Settings:
     side_photos: int = 2
     vectors: int = 20_000
     iterations: int = 5
-    rounds: int = 2
+    rounds: int = 3
 
 
 DRY = Settings(
@@ -230,16 +230,17 @@ class _Bench:
 
 
 def _in_turns(calls: Mapping[int, Callable[[], Seconds]], rounds: int) -> list[Seconds]:
-    """Return the median of every series of every call, in rounds after one that warms up.
+    """Return the least of every series of every call, in rounds after one that warms up.
 
-    Every other round goes the other way: a machine that slows down or speeds up meanwhile is no slope then.
+    The least, because what else a machine does can only add; and every other round goes the other way, so that no
+    value is always the first.
     """
     found: dict[int, list[Seconds]] = {value: [] for value in calls}
     for turn in range(1 + rounds):
         for value in sorted(calls, reverse=turn % 2 == 1):
             found[value].append(calls[value]())
     return [
-        {name: float(np.median([seconds[name] for seconds in every[1:]])) for name in every[0]}
+        {name: min(seconds[name] for seconds in every[1:]) for name in every[0]}
         for every in found.values()
     ]
 
