@@ -70,7 +70,7 @@ class Settings:
     vectors: int = 100_000
     channels: int = 2048
     centres: int = 12
-    iterations: int = 3
+    iterations: int = 4
     repeats: int = 3
     peer_repeats: int = 1
     memory_vectors: int = 50_000
