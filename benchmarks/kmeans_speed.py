@@ -11,7 +11,7 @@ All start from the same centres:
 - ``faiss`` and ``torch``: the engines of `lpcam.kmeans.kmeans`.
 
 Apart from kmeans_pytorch an iteration is (a call of n iterations − a call of one) / (n − 1): what comes before and
-after is not in it. The whole call is compared too: n updates, then the assignments and raw means that belong to the
+after is not in it. A call of either kind of ours stands between two iterations of kmeans_pytorch. The whole call is compared too: n updates, then the assignments and raw means that belong to the
 last centres. The memory of each side is measured in a process of its own.
 
 The floor of an iteration is the 4·M·C·K floating-point operations of its two matrix products at the rate of a large
@@ -28,19 +28,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.isolated import in_new_process, peak_growth
-from benchmarks.record import Check, Findings, Timing, command, measure, measure_in_turns
+from benchmarks.record import Check, Findings, Timing, command, measure_in_turns
 from lpcam.kmeans import kmeans
 
 ENGINES = ("faiss", "torch")
@@ -56,7 +55,7 @@ class Settings:
         channels: C.
         centres: K.
         iterations: Updates of the centres, ≥ 2.
-        repeats: Times a call is timed; kmeans_pytorch is timed once for every iteration.
+        repeats: Times the floor is timed; kmeans_pytorch and the engines are, in turns, once for every iteration of its.
         peer_repeats: Times a call of the other peers, and of the curves, is timed, without one that warms up: each
             takes seconds.
         memory_vectors: M where memory is measured.
@@ -101,9 +100,8 @@ def run(settings: Settings) -> Findings:
     vectors = make_vectors(settings)
     start = make_start(vectors, settings)
     floor = _floor(vectors, start, settings)
-    peer = _peer_run(vectors, start, settings.iterations + 1)
-    timings = _time_sides(vectors, start, settings)
-    results = {"kmeans_pytorch": peer["numbers"], **timings}
+    peer = _Peer(vectors, start)
+    results = _time_sides(peer, start, settings)
     curves = {"over_centres": _over_centres(vectors, settings), "over_vectors": _over_vectors(vectors, settings)}
     ours = {engine: _found(vectors, start, settings, engine, peer) for engine in ENGINES}
     results["textbook"]["equal_assignments"] = _equal(textbook(vectors, start, settings.iterations), peer)
@@ -111,11 +109,11 @@ def run(settings: Settings) -> Findings:
     del vectors
     memory = {side: in_new_process(memory_of, side=side, **asdict(settings)) for side in ("kmeans_pytorch", *ENGINES)}
     # More moves in the last iteration than the equality below forgives: nobody can have stopped before it.
-    checks = [Check("share of assignments that still move last", peer["moved"], 0.002, "at least", equality=True)]
+    checks = [Check("share of assignments that still move last", peer.moved, 0.002, "at least", equality=True)]
     for engine in ENGINES:
         found, numbers = ours[engine], results[engine]
-        found["speedup"] = peer["numbers"]["seconds_per_iteration"] / numbers["seconds_per_iteration"]
-        found["speedup_of_the_whole_call"] = sum(peer["numbers"]["seconds"]) / numbers["whole_call"]["median"]
+        found["speedup"] = results["kmeans_pytorch"]["seconds_per_iteration"] / numbers["seconds_per_iteration"]
+        found["speedup_of_the_whole_call"] = sum(results["kmeans_pytorch"]["seconds"]) / numbers["whole_call"]["median"]
         found["times_the_floor"] = numbers["seconds_per_iteration"] / floor["seconds_per_iteration"]
         numbers.update(found)
         extra = memory[engine]["growth_bytes"] / memory[engine]["data_bytes"]
@@ -210,29 +208,39 @@ def _side(name: str, vectors: Tensor, start: Tensor) -> Callable[[int], object]:
     return lambda iterations: kmeans(vectors, len(start), start=start, iterations=iterations, engine=name)
 
 
-def _time_sides(vectors: Tensor, start: Tensor, settings: Settings) -> dict[str, dict[str, Any]]:
-    numbers = {}
-    for names, repeats, warmup in ((ENGINES, settings.repeats, 1), (PEERS, settings.peer_repeats, 0)):
-        sides = {name: _side(name, vectors, start) for name in names}
-        numbers.update(_per_iteration(sides, settings.iterations, repeats, warmup))
-    return numbers
-
-
-def _per_iteration(
-    sides: dict[str, Callable[[int], object]], iterations: int, repeats: int, warmup: int
-) -> dict[str, dict[str, Any]]:
-    calls = {f"{name} {count}": partial(side, count) for name, side in sides.items() for count in (iterations, 1)}
-    timings = measure_in_turns(calls, repeats=repeats, warmup=warmup)
-
-    def numbers(whole: Timing, single: Timing) -> dict[str, Any]:
-        per_iteration = (whole.median - single.median) / (iterations - 1)
-        return {
-            "whole_call": whole.as_json(),
-            "one_iteration_call": single.as_json(),
-            "seconds_per_iteration": per_iteration,
+def _time_sides(peer: _Peer, start: Tensor, settings: Settings) -> dict[str, dict[str, Any]]:
+    """Time every side; the engines take turns with the iterations of kmeans_pytorch, the other peers come after."""
+    vectors, iterations = peer.vectors, settings.iterations
+    _peer_iteration(vectors[: 64 * len(start)], start)  # warms up, as do the next two
+    engines = _calls({name: _side(name, vectors, start) for name in ENGINES}, iterations)
+    for call in engines.values():
+        call()
+    timings = measure_in_turns({"kmeans_pytorch": peer.step, **engines}, repeats=iterations + 1, warmup=0)
+    timing = timings["kmeans_pytorch"]
+    numbers: dict[str, dict[str, Any]] = {
+        "kmeans_pytorch": {
+            "seconds_per_iteration": timing.median,
+            "seconds": list(timing.seconds),
+            "moved_in_the_last_iteration": peer.moved,
         }
+    }
+    others = _calls({name: _side(name, vectors, start) for name in PEERS}, iterations)
+    timings |= measure_in_turns(others, repeats=settings.peer_repeats, warmup=0)
+    return numbers | {name: _per_iteration(timings, name, iterations) for name in (*ENGINES, *PEERS)}
 
-    return {name: numbers(timings[f"{name} {iterations}"], timings[f"{name} 1"]) for name in sides}
+
+def _calls(sides: Mapping[str, Callable[[int], object]], iterations: int) -> dict[str, Callable[[], object]]:
+    """Return for every side a call of so many iterations and one of a single iteration."""
+    return {f"{name} {count}": partial(side, count) for name, side in sides.items() for count in (iterations, 1)}
+
+
+def _per_iteration(timings: Mapping[str, Timing], name: str, iterations: int) -> dict[str, Any]:
+    whole, single = timings[f"{name} {iterations}"], timings[f"{name} 1"]
+    return {
+        "whole_call": whole.as_json(),
+        "one_iteration_call": single.as_json(),
+        "seconds_per_iteration": (whole.median - single.median) / (iterations - 1),
+    }
 
 
 def _over_centres(vectors: Tensor, settings: Settings) -> list[dict[str, Any]]:
@@ -249,8 +257,9 @@ def _over_vectors(vectors: Tensor, settings: Settings) -> list[dict[str, Any]]:
 def _point(vectors: Tensor, settings: Settings) -> dict[str, Any]:
     start = make_start(vectors, settings)
     sides = {engine: _side(engine, vectors, start) for engine in ENGINES}
-    found = _per_iteration(sides, settings.iterations, settings.peer_repeats, 0)
-    seconds = {engine: found[engine]["seconds_per_iteration"] for engine in ENGINES}
+    timings = measure_in_turns(_calls(sides, settings.iterations), repeats=settings.peer_repeats, warmup=0)
+    found = {engine: _per_iteration(timings, engine, settings.iterations) for engine in ENGINES}
+    seconds = {engine: numbers["seconds_per_iteration"] for engine, numbers in found.items()}
     return {"vectors": len(vectors), "channels": settings.channels, "centres": settings.centres, "seconds": seconds}
 
 
@@ -270,7 +279,7 @@ def _floor(vectors: Tensor, start: Tensor, settings: Settings) -> dict[str, Any]
         "sum: members (row by row) @ vectors": lambda: members_across @ vectors,
         "sum: members (column by column) @ vectors": lambda: members.T @ vectors,
     }
-    medians = {name: timing.median for name, timing in measure_in_turns(calls, repeats=settings.peer_repeats).items()}
+    medians = {name: timing.median for name, timing in measure_in_turns(calls, repeats=settings.repeats).items()}
     rate = 2 * settings.square**3 / medians["square product"]
     operations = 4 * vectors.numel() * len(start)
     fastest = {
@@ -285,43 +294,39 @@ def _floor(vectors: Tensor, start: Tensor, settings: Settings) -> dict[str, Any]
     }
 
 
-def _found(vectors: Tensor, start: Tensor, settings: Settings, engine: str, peer: dict[str, Any]) -> dict[str, Any]:
+def _found(vectors: Tensor, start: Tensor, settings: Settings, engine: str, peer: _Peer) -> dict[str, Any]:
     found = kmeans(vectors, settings.centres, start=start, iterations=settings.iterations, engine=engine)
     return {
         "objective": found.objective,
         "equal_assignments": _equal(found.assignments, peer),
-        "centre_difference": _difference(found.centres, peer["centres"]),
+        "centre_difference": _difference(found.centres, peer.centres),
     }
 
 
-def _equal(assignments: Tensor, peer: dict[str, Any]) -> float:
-    return float((assignments == peer["assignments"]).double().mean())
+def _equal(assignments: Tensor, peer: _Peer) -> float:
+    return float((assignments == peer.assignments).double().mean())
 
 
-def _peer_run(vectors: Tensor, start: Tensor, iterations: int) -> dict[str, Any]:
-    _peer_iteration(vectors[: 64 * len(start)], start)  # warm-up
-    seconds: list[float] = []
-    centres, assignments, moved = start, torch.empty(0), 1.0
-    for _ in range(iterations):
-        state: dict[str, tuple[Tensor, Tensor]] = {}
-        timing = measure(_peer_step(vectors, centres, state), repeats=1, warmup=0)
-        seconds += timing.seconds
-        previous, (assignments, centres) = assignments, state["answer"]
+class _Peer:
+    """kmeans_pytorch, an iteration a step.
+
+    Attributes:
+        vectors: What it clusters.
+        centres: Its own, after the last step.
+        assignments: Those to the centres before.
+        moved: Share of the assignments that the last step changed.
+    """
+
+    def __init__(self, vectors: Tensor, start: Tensor) -> None:
+        self.vectors, self.centres = vectors, start
+        self.assignments, self.moved = torch.empty(0), 1.0
+
+    def step(self) -> None:
+        """Go on by an iteration."""
+        previous = self.assignments
+        self.assignments, self.centres = _peer_iteration(self.vectors, self.centres)
         if len(previous):
-            moved = float((previous != assignments).double().mean())
-    numbers = {
-        "seconds_per_iteration": float(np.median(seconds)),
-        "seconds": seconds,
-        "moved_in_the_last_iteration": moved,
-    }
-    return {"numbers": numbers, "assignments": assignments, "centres": centres, "moved": moved}
-
-
-def _peer_step(vectors: Tensor, centres: Tensor, state: dict[str, tuple[Tensor, Tensor]]) -> Any:
-    def step() -> None:
-        state["answer"] = _peer_iteration(vectors, centres)
-
-    return step
+            self.moved = float((previous != self.assignments).double().mean())
 
 
 def _peer_iteration(vectors: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
