@@ -11,8 +11,9 @@ All start from the same centres:
 - ``faiss`` and ``torch``: the engines of `lpcam.kmeans.kmeans`.
 
 Apart from kmeans_pytorch an iteration is (a call of n iterations − a call of one) / (n − 1): what comes before and
-after is not in it. A call of either kind of ours stands between two iterations of kmeans_pytorch. The whole call is compared too: n updates, then the assignments and raw means that belong to the
-last centres. The memory of each side is measured in a process of its own.
+after is not in it. Calls of the engines stand between the iterations of kmeans_pytorch. The whole call is compared too:
+n updates, then the assignments and raw means that belong to the last centres. The memory of each side is measured in a
+process of its own.
 
 The floor of an iteration is the 4·M·C·K floating-point operations of its two matrix products at the rate of a large
 square product, plus one read of the data (its sum). Beside it stand the two products themselves in the fastest layout.
@@ -55,7 +56,7 @@ class Settings:
         channels: C.
         centres: K.
         iterations: Updates of the centres, ≥ 2.
-        repeats: Times the floor is timed; kmeans_pytorch and the engines are, in turns, once for every iteration of its.
+        repeats: Times the floor is timed; kmeans_pytorch and the engines are timed once for each of its iterations.
         peer_repeats: Times a call of the other peers, and of the curves, is timed, without one that warms up: each
             takes seconds.
         memory_vectors: M where memory is measured.
