@@ -270,6 +270,21 @@ def test_a_convolution_with_a_hook_is_left_alone():
     assert fused(nn.Sequential(conv, nn.ReLU())) is None
 
 
+class CountingNorm(nn.BatchNorm2d):
+    """A batch norm that changes its numbers whenever it is used."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        self.running_mean += 1
+        return super().forward(grid)
+
+
+def test_a_norm_is_asked_without_a_trace():
+    network = random_norms(nn.Sequential(convolved(3, 3, 6), CountingNorm(6), relued(3, 6, 6)))
+    before = network[1].running_mean.clone()
+    assert steps_of(fused(network)) == ["Conv2d", "CountingNorm", "FusedConvolution"]
+    assert torch.equal(network[1].running_mean, before)
+
+
 def test_a_norm_with_a_hook_stays_a_norm():
     norm = nn.BatchNorm2d(6)
     norm.register_forward_hook(lambda module, given, found: found + 1)
