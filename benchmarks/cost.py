@@ -10,8 +10,9 @@ an axis, everything else fixed:
 - side of a photo: seconds a photo of generate.
 
 Folding the prototypes, once a data set, stands beside them. The limit is the backbone's forwards, as generate counts
-them while reading and writing go on beside them. In every sweep the values take turns. A slope is that of
-the straight line through the logarithms: 1 is proportional, 0 is flat.
+them while reading and writing go on beside them. In every sweep the values take turns, and the least of the rounds
+counts: what else a machine does can only add. A slope is that of the straight line through the logarithms: 1 is
+proportional, 0 is flat.
 """
 
 from __future__ import annotations
@@ -232,8 +233,7 @@ class _Bench:
 def _in_turns(calls: Mapping[int, Callable[[], Seconds]], rounds: int) -> list[Seconds]:
     """Return the least of every series of every call, in rounds after one that warms up.
 
-    The least, because what else a machine does can only add; and every other round goes the other way, so that no
-    value is always the first.
+    Every other round goes the other way, so that no value is always the first.
     """
     found: dict[int, list[Seconds]] = {value: [] for value in calls}
     for turn in range(1 + rounds):

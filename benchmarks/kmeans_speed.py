@@ -212,7 +212,7 @@ def _side(name: str, vectors: Tensor, start: Tensor) -> Callable[[int], object]:
 def _time_sides(peer: _Peer, start: Tensor, settings: Settings) -> dict[str, dict[str, Any]]:
     """Time every side; the engines take turns with the iterations of kmeans_pytorch, the other peers come after."""
     vectors, iterations = peer.vectors, settings.iterations
-    _peer_iteration(vectors[: 64 * len(start)], start)  # warms up, as do the next two
+    _peer_iteration(vectors[: 64 * len(start)], start)  # warms up, as do the engines' first calls
     engines = _calls({name: _side(name, vectors, start) for name in ENGINES}, iterations)
     for call in engines.values():
         call()
