@@ -295,6 +295,14 @@ def test_the_peer_is_driven_one_iteration_from_the_centres_given():
     assert assignments.shape == (60,)
 
 
+def test_an_engine_that_stops_before_its_last_iteration_is_noticed():
+    settings = kmeans_speed.Settings(300, 8, 3)
+    vectors = kmeans_speed.make_vectors(settings)
+    start = kmeans_speed.make_start(vectors, settings)
+    assert kmeans_speed._moved_after(vectors, start, 1) > 0
+    assert kmeans_speed._moved_after(vectors, start, 60) == 0
+
+
 def test_kmeans_speed_runs(monkeypatch):
     pytest.importorskip("kmeans_pytorch")
     pytest.importorskip("fast_pytorch_kmeans")
@@ -302,7 +310,7 @@ def test_kmeans_speed_runs(monkeypatch):
     findings = dry("kmeans_speed")
     sides = {"kmeans_pytorch", "fast_pytorch_kmeans", "textbook", "sklearn", "faiss", "torch"}
     assert sides | {"floor", "curves", "memory"} == set(findings.results)
-    assert len([check for check in findings.checks if check.equality]) == 3
+    assert len([check for check in findings.checks if check.equality]) == 4
     assert findings.results["textbook"]["equal_assignments"] == 1
     assert findings.results["fast_pytorch_kmeans"]["equal_assignments"] == 1
 
