@@ -60,7 +60,7 @@ class Settings:
         repeats: Times the floor is timed; kmeans_pytorch and the engines are timed once for each of its iterations.
         peer_repeats: Times a call of the other peers, and of the curves, is timed, without one that warms up: each
             takes seconds.
-        memory_vectors: M where memory is measured.
+        peer_memory_vectors: M where the memory of kmeans_pytorch is measured, which takes many times the data.
         seed: Of data and start.
         many_centres: Every K of the curve over K.
         curve_vectors: M of the curve over K.
@@ -75,7 +75,7 @@ class Settings:
     engine_iterations: int = 7
     repeats: int = 3
     peer_repeats: int = 1
-    memory_vectors: int = 50_000
+    peer_memory_vectors: int = 25_000
     seed: int = 0
     many_centres: tuple[int, ...] = (4, 12, 24, 48)
     curve_vectors: int = 25_000
@@ -91,7 +91,7 @@ DRY = Settings(
     engine_iterations=3,
     repeats=2,
     peer_repeats=1,
-    memory_vectors=2000,
+    peer_memory_vectors=2000,
     many_centres=(2, 4),
     curve_vectors=500,
     many_vectors=(300, 500),
@@ -166,7 +166,7 @@ def memory_of(side: str, **sizes: Any) -> dict[str, Any]:
         **sizes: Of `Settings`.
     """
     settings = Settings(**sizes)
-    vectors = make_vectors(replace(settings, vectors=settings.memory_vectors))
+    vectors = make_vectors(settings if side in ENGINES else replace(settings, vectors=settings.peer_memory_vectors))
     start = make_start(vectors, settings)
     tiny = vectors[: 4 * settings.centres].clone()
     _call(side, tiny, tiny[: settings.centres])  # libraries load and threads start before the measurement
