@@ -5,14 +5,14 @@ an axis, everything else fixed:
 
 - images: seconds of extract-features and generate;
 - classes of the data set: seconds a photo of generate, whose photos keep the classes they have;
-- prototypes of a class on either side: seconds a photo of generate, beside the published way with one cosine map a
-  prototype (`tests/reference/one_at_a_time.py`), and seconds of k-means with as many centres;
+- classes of a photo: seconds a photo of generate, beside the published way;
+- prototypes of a class on either side: likewise, and seconds of k-means with as many centres;
 - side of a photo: seconds a photo of generate.
 
-Folding the prototypes, once a data set, stands beside them. The limit is the backbone's forwards, as generate counts
-them while reading and writing go on beside them. In every sweep the values take turns, and the least of the rounds
-counts: what else a machine does can only add. A slope is that of the straight line through the logarithms: 1 is
-proportional, 0 is flat.
+The published way makes one cosine map a prototype (`tests/reference/one_at_a_time.py`). Folding the prototypes, once a
+data set, stands beside both. The limit is the backbone's forwards, as generate counts them while reading and writing go
+on beside them. In every sweep the values take turns, and the least of the rounds counts: what else a machine does can
+only add. A slope is that of the straight line through the logarithms: 1 is proportional, 0 is flat.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,10 @@ class Settings:
         scales: Of the views.
         images: Numbers of photos.
         classes: Numbers of classes of the data set.
+        labels: Numbers of classes of a photo.
         prototypes: Numbers of class prototypes, and of context prototypes, of a class.
         sides: Of square photos.
-        photos: In the sweeps of classes and prototypes.
+        photos: In the sweeps of classes, labels and prototypes.
         side_photos: In the sweep of sides.
         vectors: M of k-means.
         iterations: Of k-means.
@@ -76,9 +77,10 @@ class Settings:
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     images: tuple[int, ...] = (2, 4, 8, 16)
     classes: tuple[int, ...] = (5, 20, 80, 320)
+    labels: tuple[int, ...] = (1, 2, 4, 8)
     prototypes: tuple[int, ...] = (3, 6, 12, 24, 48)
     sides: tuple[int, ...] = (96, 128, 192, 256, 384)
-    photos: int = 4
+    photos: int = 3
     side_photos: int = 2
     vectors: int = 20_000
     iterations: int = 5
@@ -90,6 +92,7 @@ DRY = Settings(
     scales=(1.0, 0.5),
     images=(2, 4),
     classes=(5, 10),
+    labels=(1, 2),
     prototypes=(2, 4),
     sides=(64, 96),
     photos=2,
@@ -110,6 +113,7 @@ def run(settings: Settings) -> Findings:
         results = {
             "images": _series("photos", settings.images, "seconds", _by_images(settings, root, data, source)),
             "classes": _series("classes of the data set", settings.classes, "seconds a photo", bench.by_classes(data)),
+            "labels": _series("classes of a photo", settings.labels, "seconds a photo", bench.by_labels(data)),
             "prototypes": _series(
                 "prototypes on either side (K)", settings.prototypes, "seconds a photo", bench.by_prototypes(data)
             ),
@@ -166,21 +170,24 @@ class _Bench:
             {count: partial(self._generate, photos, pair) for count, pair in pairs.items()}, self.settings.rounds
         )
 
+    def by_labels(self, data: DataSource) -> list[Seconds]:
+        """Generate of photos that show ever more classes, ours and the published way."""
+        photos, most = data.open().photos[: self.settings.photos], max(self.settings.labels)
+        pairs = [self._pair(12) for _ in range(most)]
+        shown = {
+            count: [replace(photo, labels=tuple(range(count))) for photo in photos] for count in self.settings.labels
+        }
+        return _in_turns(
+            {count: partial(self._both, photos, pairs) for count, photos in shown.items()}, self.settings.rounds
+        )
+
     def by_prototypes(self, data: DataSource) -> list[Seconds]:
         """Generate with ever more prototypes, ours and the published way."""
-        reference = importlib.import_module("tests.reference.one_at_a_time")
         photos = data.open().photos[: self.settings.photos]
         pairs = {count: [self._pair(count) for _ in range(_CLASSES)] for count in self.settings.prototypes}
-
-        def both(pair: list[tuple[Tensor, Tensor]]) -> Seconds:
-            found = self._generate(photos, pair)
-            started = time.perf_counter()
-            reference.write_lpcam(
-                self.plain, photos, self.settings.scales, dict(enumerate(pair)), self.root / "published"
-            )
-            return {**found, "one at a time": (time.perf_counter() - started) / len(photos)}
-
-        return _in_turns({count: partial(both, pair) for count, pair in pairs.items()}, self.settings.rounds)
+        return _in_turns(
+            {count: partial(self._both, photos, pair) for count, pair in pairs.items()}, self.settings.rounds
+        )
 
     def by_centres(self) -> list[Seconds]:
         """Cluster with ever more centres, the number of iterations fixed."""
@@ -210,6 +217,13 @@ class _Bench:
         channels = self.forward.classifier.channels
         classes, context = torch.rand(2, count, channels, generator=self.random)
         return classes, context * 0.1
+
+    def _both(self, photos: Sequence[Photo], pairs: Sequence[tuple[Tensor, Tensor]]) -> Seconds:
+        reference = importlib.import_module("tests.reference.one_at_a_time")
+        found, by_label = self._generate(photos, pairs), dict(enumerate(pairs))
+        started = time.perf_counter()
+        reference.write_lpcam(self.plain, photos, self.settings.scales, by_label, self.root / "published")
+        return {**found, "one at a time": (time.perf_counter() - started) / len(photos)}
 
     def _generate(self, photos: Sequence[Photo], pairs: Sequence[tuple[Tensor, Tensor]]) -> Seconds:
         writer, folder = get_refiner("irn"), self.root / "seeds"

@@ -28,6 +28,7 @@ _POINTS = list(_STYLES.values())[:4]
 _TITLES = {
     "images": "Number of photos",
     "classes": "Classes of the data set",
+    "labels": "Classes of a photo",
     "prototypes": "Prototypes of a class",
     "kmeans": "Centres of k-means, iterations fixed",
     "sides": "Side of a photo",

@@ -398,11 +398,12 @@ def test_peers_that_cannot_be_imported_are_named(monkeypatch, capsys):
 
 def test_cost_runs():
     findings = dry("cost")
-    assert list(findings.results) == ["images", "classes", "prototypes", "kmeans", "sides"]
+    assert list(findings.results) == ["images", "classes", "labels", "prototypes", "kmeans", "sides"]
     for sweep in findings.results.values():
         assert all(len(series["seconds"]) == len(sweep["values"]) for series in sweep["series"].values())
         assert all(seconds > 0 for series in sweep["series"].values() for seconds in series["seconds"])
-    assert set(findings.results["prototypes"]["series"]) == {"generate", cost.FOLDING, cost.LIMIT, "one at a time"}
+    for sweep in ("labels", "prototypes"):
+        assert set(findings.results[sweep]["series"]) == {"generate", cost.FOLDING, cost.LIMIT, "one at a time"}
     assert len(findings.checks) == 4
 
 
