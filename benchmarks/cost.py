@@ -174,12 +174,11 @@ class _Bench:
         """Generate of photos that show ever more classes, ours and the published way."""
         photos, most = data.open().photos[: self.settings.photos], max(self.settings.labels)
         pairs = [self._pair(12) for _ in range(most)]
-        shown = {
-            count: [replace(photo, labels=tuple(range(count))) for photo in photos] for count in self.settings.labels
-        }
-        return _in_turns(
-            {count: partial(self._both, photos, pairs) for count, photos in shown.items()}, self.settings.rounds
-        )
+
+        def showing(count: int) -> Seconds:
+            return self._both([replace(photo, labels=tuple(range(count))) for photo in photos], pairs)
+
+        return _in_turns({count: partial(showing, count) for count in self.settings.labels}, self.settings.rounds)
 
     def by_prototypes(self, data: DataSource) -> list[Seconds]:
         """Generate with ever more prototypes, ours and the published way."""
@@ -270,12 +269,12 @@ def _checks(results: Mapping[str, Any]) -> tuple[Check, ...]:
         Check(f"{stage}: distance of the slope in images from 1", abs(images[stage]["slope"] - 1), 0.15, "at most")
         for stage in ("extract-features", "generate")
     ]
-    for sweep in ("classes", "prototypes"):
+    for sweep in ("classes", "labels", "prototypes"):
         values, series = results[sweep]["values"], results[sweep]["series"]
         over = [
             ours / forwards for ours, forwards in zip(*(series[n]["seconds"] for n in ("generate", LIMIT)), strict=True)
         ]
-        name = f"generate: seconds over its forwards, at {values[-1]} {sweep} over those at {values[0]}"
+        name = f"generate: seconds over its forwards, {results[sweep]['axis']} {values[-1]} over {values[0]}"
         checks.append(Check(name, over[-1] / over[0], 1.15, "at most"))
     return tuple(checks)
 

@@ -114,8 +114,10 @@ def run(settings: Settings) -> Findings:
     del vectors
     memory = {side: in_new_process(memory_of, side=side, **asdict(settings)) for side in ("kmeans_pytorch", *ENGINES)}
     # More moves in the last iteration than the equality below forgives: nobody can have stopped before it.
-    checks = [Check("share of assignments that still move last", peer.moved, 0.002, "at least", equality=True)]
-    checks.append(Check("torch: share that moves after the last timed iteration", further, 1e-5, "at least", True))
+    checks = [
+        Check("share of assignments that still move last", peer.moved, 0.002, "at least", equality=True),
+        Check("torch: share that moves after the last timed iteration", further, 1e-5, "at least", equality=True),
+    ]
     for engine in ENGINES:
         found, numbers = ours[engine], results[engine]
         found["speedup"] = results["kmeans_pytorch"]["seconds_per_iteration"] / numbers["seconds_per_iteration"]

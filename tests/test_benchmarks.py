@@ -311,6 +311,7 @@ def test_kmeans_speed_runs(monkeypatch):
     sides = {"kmeans_pytorch", "fast_pytorch_kmeans", "textbook", "sklearn", "faiss", "torch"}
     assert sides | {"floor", "curves", "memory"} == set(findings.results)
     assert len([check for check in findings.checks if check.equality]) == 4
+    assert findings.results["memory"]["torch"]["data_bytes"] == kmeans_speed.make_vectors(kmeans_speed.DRY).nbytes
     assert findings.results["textbook"]["equal_assignments"] == 1
     assert findings.results["fast_pytorch_kmeans"]["equal_assignments"] == 1
 
@@ -404,7 +405,7 @@ def test_cost_runs():
         assert all(seconds > 0 for series in sweep["series"].values() for seconds in series["seconds"])
     for sweep in ("labels", "prototypes"):
         assert set(findings.results[sweep]["series"]) == {"generate", cost.FOLDING, cost.LIMIT, "one at a time"}
-    assert len(findings.checks) == 4
+    assert len(findings.checks) == 5
 
 
 def test_memory_runs(monkeypatch):
